@@ -1,0 +1,7 @@
+//! Links Cloud Manager and Ops Manager organizations with Atlas: a Kubernetes operator for `MigrationLink` resources.
+//!
+//! One link can be followed through the modules: a watch hands a key over, [`controller`] observes, [`decision`] says a
+//! step, the controller acts through [`remote`] and the API server, and records. Arrows go one way: controller →
+//! decision, remote, api; decision → api; remote knows nothing of Kubernetes.
+
+pub mod endpoint;
