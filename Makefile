@@ -1,0 +1,47 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit check format lint generated docs deny generate prerequisites
+MAKEFLAGS += --no-print-directory
+CARGO ?= cargo
+CRD := crds/migrationlinks.yaml
+
+# The tests that need a control plane are one program, tests/cluster/main.rs. Every file tests/*.rs is a program that needs none.
+unit_tests := $(patsubst %.rs,--test %,$(notdir $(wildcard tests/*.rs simulator/tests/*.rs)))
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: prerequisites ## the operator on a real API server, step by step; ends with Ctrl-C, or by itself with ONCE=1
+	@ONCE='$(ONCE)' demo/run
+
+test: prerequisites ## every test, those on a real API server included
+	@tests/controlplane/obtain >/dev/null
+	$(CARGO) test --workspace --locked
+
+unit: prerequisites ## the tests that need no API server
+	$(CARGO) test --workspace --locked --lib --bins $(unit_tests)
+	$(CARGO) test --workspace --locked --doc
+
+check: format lint generated docs deny ## formatting, clippy, generated files, documentation, dependencies
+
+format:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+generated:
+	@$(CARGO) run --quiet --locked -- crd | cmp - $(CRD) || { echo "$(CRD) is not what the code says: run 'make generate'" >&2; exit 1; }
+
+docs:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+
+deny:
+	@.ci/deny
+
+generate: ## writes the files that are made from the code
+	@mkdir -p $(dir $(CRD))
+	$(CARGO) run --quiet --locked -- crd > $(CRD).new
+	@mv $(CRD).new $(CRD)
+
+prerequisites:
+	@tests/controlplane/prerequisites
