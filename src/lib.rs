@@ -4,4 +4,6 @@
 //! step, the controller acts through [`remote`] and the API server, and records. Arrows go one way: controller →
 //! decision, remote, api; decision → api; remote knows nothing of Kubernetes.
 
+pub mod api;
+pub mod decision;
 pub mod endpoint;

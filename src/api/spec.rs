@@ -1,0 +1,103 @@
+//! What a person writes.
+
+use std::time::Duration;
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::status::MigrationLinkStatus;
+
+/// Base URL of Cloud Manager's API, the schema's default for `spec.baseUrl`.
+pub const DEFAULT_BASE_URL: &str = "https://cloud.mongodb.com/api/public/v1.0";
+
+/// Desired link of one Cloud Manager or Ops Manager organization with an Atlas organization.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "migrationlink.dev",
+    version = "v1alpha1",
+    kind = "MigrationLink",
+    plural = "migrationlinks",
+    shortname = "mlink",
+    namespaced,
+    status = "MigrationLinkStatus",
+    derive = "PartialEq",
+    doc = "Links a Cloud Manager or Ops Manager organization with an Atlas organization.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Last Synced", type_ = "date", json_path = ".status.lastSyncedTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Org", type_ = "string", json_path = ".spec.orgId", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationLinkSpec {
+    /// Id of the Cloud Manager or Ops Manager organization: 24 lower-case hexadecimal digits. Immutable.
+    #[schemars(length(max = 64))]
+    #[x_kube(
+        validation = ("self.matches('^[0-9a-f]{24}$')", "orgId must be the organization's id: 24 lower-case hexadecimal digits (Organization Settings shows it)"),
+        validation = ("self == oldSelf", "orgId is immutable: delete this MigrationLink and create another one for the other organization")
+    )]
+    pub org_id: String,
+
+    /// Base URL of the HTTP API. Immutable.
+    #[serde(default = "default_base_url")]
+    #[schemars(length(max = 512))]
+    #[x_kube(
+        validation = (r"self.matches('^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%!$&()*+,;=:@-]+)*$')", "baseUrl must be https://HOST[:PORT][/PATH] (or http://), without user info, query, fragment or trailing slash, such as https://cloud.mongodb.com/api/public/v1.0"),
+        validation = ("self == oldSelf", "baseUrl is immutable: delete this MigrationLink and create another one for the other server")
+    )]
+    pub base_url: String,
+
+    /// Secret of the same namespace with the keys publicKey, privateKey and linkToken.
+    pub secret_ref: SecretReference,
+
+    /// How often a SYNCED link is checked, such as 15m or 1h30m: from 1m to 24h. The operator's --sync-interval if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(
+        validation = ("self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && self != '' && duration(self) >= duration('1m') && duration(self) <= duration('24h')", "syncInterval must be a duration from 1m to 24h in hours, minutes and seconds, such as 15m or 1h30m")
+    )]
+    pub sync_interval: Option<String>,
+
+    /// While true, nothing is called and the status stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// Names a Secret of the resource's own namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "name must be the name of a Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit")
+    )]
+    pub name: String,
+}
+
+impl MigrationLinkSpec {
+    /// The check interval that the resource itself asks for. None if it asks for none, or if it cannot be read
+    /// (the schema lets in only what can).
+    pub fn own_sync_interval(&self) -> Option<Duration> {
+        let parsed: kube::core::Duration = self.sync_interval.as_deref()?.parse().ok()?;
+        (!parsed.is_negative()).then(|| parsed.into())
+    }
+}
+
+fn default_base_url() -> String {
+    DEFAULT_BASE_URL.to_owned()
+}

@@ -1,0 +1,241 @@
+//! What a decision is made on.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::inputs::Inputs;
+use super::outcome::Attempt;
+use crate::api::{
+    InputKind, InputRecord, MigrationLink, MigrationLinkSpec, MigrationLinkStatus, PAUSED, RECONCILE_AT,
+    RELINK_AT, Reason,
+};
+use crate::endpoint::{BaseUrl, Origin};
+
+/// The longest annotation value that is kept as it is, in characters; a longer one is stored as a hash.
+const LONGEST_MARK: usize = 128;
+
+/// All that a decision needs of a `MigrationLink`. What it does not need (labels, managedFields, other annotations) is
+/// not kept in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Namespace of the resource.
+    pub namespace: String,
+    /// Name of the resource.
+    pub name: String,
+    /// Its uid: another one is another resource, whatever its name.
+    pub uid: String,
+    /// The version of the resource that this is.
+    pub resource_version: String,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// Whether the resource is being deleted.
+    pub deleting: bool,
+    /// What is asked for.
+    pub spec: MigrationLinkSpec,
+    /// What was published last.
+    pub status: MigrationLinkStatus,
+    /// Value of the annotation `reconcile-at`.
+    pub reconcile_at: Option<String>,
+    /// Value of the annotation `relink-at`.
+    pub relink_at: Option<String>,
+    /// Whether the annotation `paused` says `true`.
+    pub paused: bool,
+}
+
+/// An object that a link refers to, in the link's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InputReference {
+    /// Its kind.
+    pub kind: InputKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// What is known of an input's version without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Nothing: it is not watched, or was not seen yet.
+    Unknown,
+    /// It is not there.
+    Missing,
+    /// It is there in this version.
+    Present {
+        /// Its uid.
+        uid: String,
+        /// Its resourceVersion.
+        resource_version: String,
+    },
+}
+
+/// The origins that credentials may be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origins(pub Vec<Origin>);
+
+/// How the operator learns of a changed Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretAccess {
+    /// By a watch on metadata.
+    Watch,
+    /// By reading it again at the next check.
+    Get,
+}
+
+/// What the administrator set for all links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where credentials may go.
+    pub allowed_origins: Origins,
+    /// The check interval of links that do not set one.
+    pub sync_interval: Duration,
+    /// How changed Secrets are noticed.
+    pub secret_access: SecretAccess,
+    /// When this process began.
+    pub started_at: Timestamp,
+}
+
+/// What this process remembers of a link and does not publish. Losing it costs at most one check.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// When the API last answered this process for the link.
+    pub answered: Option<Timestamp>,
+    /// A check that fails for a reason that passes by itself, and that is not published (again).
+    pub failing: Option<Failing>,
+}
+
+/// A check that has been failing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failing {
+    /// The first failure in a row.
+    pub since: Timestamp,
+    /// Failures in a row.
+    pub attempts: i32,
+    /// When the check is tried again.
+    pub next: Timestamp,
+    /// Why it fails.
+    pub reason: Reason,
+}
+
+/// Everything that one decision sees.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The resource: the newer of the watched one and the one that our last patch returned.
+    pub link: &'a Link,
+    /// What the administrator set.
+    pub settings: &'a Settings,
+    /// What this process remembers.
+    pub memory: &'a Memory,
+    /// The versions of the link's inputs, in the order of [`Link::references`].
+    pub versions: &'a [(InputReference, Version)],
+    /// What this pass has read of the inputs.
+    pub inputs: Option<&'a Inputs>,
+    /// A call that was answered and is not yet recorded.
+    pub answered: Option<&'a Attempt>,
+    /// The time.
+    pub now: Timestamp,
+    /// A random number from 0 to 1.
+    pub jitter: f64,
+}
+
+impl Link {
+    /// Takes what a decision needs. None if the resource has no name, namespace or uid, which no API server sends.
+    pub fn observe(resource: MigrationLink) -> Option<Self> {
+        let ObjectMeta {
+            name,
+            namespace,
+            uid,
+            resource_version,
+            generation,
+            deletion_timestamp,
+            annotations,
+            ..
+        } = resource.metadata;
+        let annotations = annotations.unwrap_or_default();
+        let mark =
+            |key: &str| annotations.get(key).filter(|value| !value.is_empty()).map(|value| shortened(value));
+        Some(Self {
+            namespace: namespace?,
+            name: name?,
+            uid: uid?,
+            resource_version: resource_version?,
+            generation: generation.unwrap_or_default(),
+            deleting: deletion_timestamp.is_some(),
+            spec: resource.spec,
+            status: resource.status.unwrap_or_default(),
+            reconcile_at: mark(RECONCILE_AT),
+            relink_at: mark(RELINK_AT),
+            paused: annotations.get(PAUSED).is_some_and(|value| value == "true"),
+        })
+    }
+
+    /// The objects that the link refers to.
+    pub fn references(&self) -> Vec<InputReference> {
+        vec![InputReference { kind: InputKind::Secret, name: self.spec.secret_ref.name.clone() }]
+    }
+
+    /// Where the API is; None if the URL cannot be used although the schema let it in.
+    pub fn base_url(&self) -> Option<BaseUrl> {
+        self.spec.base_url.parse().ok()
+    }
+
+    /// How often a SYNCED link is checked.
+    pub fn interval(&self, settings: &Settings) -> Duration {
+        self.spec.own_sync_interval().unwrap_or(settings.sync_interval)
+    }
+
+    /// Whether somebody asked for a check since the last outcome.
+    pub(super) fn reconcile_asked(&self) -> bool {
+        self.reconcile_at.is_some() && self.reconcile_at != self.status.last_handled_reconcile_at
+    }
+
+    /// Whether somebody asked for the token to be sent again since it was last accepted.
+    pub(super) fn relink_asked(&self) -> bool {
+        self.relink_at.is_some() && self.relink_at != self.status.last_handled_relink_at
+    }
+
+    /// Whether the status is about another spec than this one.
+    pub(super) fn generation_changed(&self) -> bool {
+        self.status.observed_generation != Some(self.generation)
+    }
+
+    /// What the status says was last read of an object.
+    pub(super) fn record(&self, reference: &InputReference) -> Option<&InputRecord> {
+        self.status
+            .inputs
+            .iter()
+            .flatten()
+            .find(|record| record.kind == reference.kind && record.name == reference.name)
+    }
+}
+
+/// An annotation's value as it goes into the status: a long one as its hash.
+fn shortened(value: &str) -> String {
+    if value.chars().count() <= LONGEST_MARK {
+        return value.to_owned();
+    }
+    let digest = Sha256::digest(value.as_bytes());
+    digest.iter().fold(String::from("sha256:"), |text, byte| format!("{text}{byte:02x}"))
+}
+
+impl View<'_> {
+    /// Whether an input has another version than the one that the status is about.
+    pub(super) fn inputs_moved(&self) -> bool {
+        self.versions.iter().any(|(reference, version)| match (self.link.record(reference), version) {
+            (None, _) => true,
+            (Some(_), Version::Unknown) => false,
+            (Some(record), Version::Missing) => record.uid.is_some(),
+            (Some(record), Version::Present { uid, resource_version }) => {
+                record.uid.as_ref() != Some(uid) || record.resource_version.as_ref() != Some(resource_version)
+            }
+        })
+    }
+}
+
+impl Origins {
+    /// Whether credentials may be sent to this origin.
+    pub fn allow(&self, origin: &Origin) -> bool {
+        self.0.contains(origin)
+    }
+}
