@@ -5,3 +5,4 @@
 //! decision, remote, api; decision → api; remote knows nothing of Kubernetes.
 
 pub mod endpoint;
+pub mod remote;
