@@ -7,3 +7,4 @@
 pub mod api;
 pub mod decision;
 pub mod endpoint;
+pub mod remote;

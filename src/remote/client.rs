@@ -1,0 +1,242 @@
+//! A call: a nonce, an answer to it, and what the server says. At most 30 s, at most three requests with the token.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::answer::Answer;
+use super::digest::{Op, Session};
+use super::failure::{Failure, FailureClass, UnexpectedKind, classify};
+use super::nonces::{Authorization, Nonces, Slot};
+use super::transport::{Observer, Operation, Request, Response, Transport, TransportError};
+use crate::endpoint::BaseUrl;
+
+/// How long a whole call may take, challenges and repetitions included.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How often a call sends its real request: on a nonce that turns out to be stale, on the next one, and once more.
+const MAX_SENDS: usize = 3;
+
+/// A programmatic API key.
+#[derive(Clone, Debug)]
+pub struct ApiKeys {
+    /// The public key, the user name of the digest.
+    pub public: SecretString,
+    /// The private key.
+    pub private: SecretString,
+}
+
+/// The organization that a call is about.
+#[derive(Clone, Debug)]
+pub struct Organization {
+    /// The base URL of its HTTP API.
+    pub base_url: BaseUrl,
+    /// Its id, 24 hexadecimal digits.
+    pub org_id: String,
+}
+
+/// The client. A clone shares everything with its original.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    transport: Arc<dyn Transport>,
+    observer: Arc<dyn Observer>,
+    nonces: Nonces,
+}
+
+/// One call on its way.
+struct Call<'a> {
+    operation: Operation,
+    method: Method,
+    url: Url,
+    /// The path exactly as sent (RFC 7616 §3.4.3); there is no query.
+    uri: String,
+    keys: &'a ApiKeys,
+    token: Option<&'a SecretString>,
+    slot: Arc<Slot>,
+    deadline: Instant,
+}
+
+impl Client {
+    /// A client that sends through `transport` and tells `observer` of each exchange.
+    pub fn new(transport: Arc<dyn Transport>, observer: Arc<dyn Observer>) -> Self {
+        Self(Arc::new(Inner { transport, observer, nonces: Nonces::new() }))
+    }
+
+    /// Links the organization: sends the link token. `POST …/liveExport/migrationLink` (api page, section 1). Every
+    /// 2xx is an acceptance, whatever its body.
+    ///
+    /// # Errors
+    /// [`Failure`] says what happened, and whether the token may be in force although nobody said so.
+    pub async fn link(
+        &self,
+        organization: &Organization,
+        keys: &ApiKeys,
+        token: &SecretString,
+    ) -> Result<Answer, Failure> {
+        self.call(Operation::Link, organization, keys, Some(token)).await
+    }
+
+    /// Asks how the link is. `GET …/liveExport/migrationLink/status`. The answer always has a state.
+    ///
+    /// # Errors
+    /// [`Failure`] says what happened.
+    pub async fn status(&self, organization: &Organization, keys: &ApiKeys) -> Result<Answer, Failure> {
+        self.call(Operation::Status, organization, keys, None).await
+    }
+
+    async fn call(
+        &self,
+        operation: Operation,
+        organization: &Organization,
+        keys: &ApiKeys,
+        token: Option<&SecretString>,
+    ) -> Result<Answer, Failure> {
+        let id = &organization.org_id;
+        if id.len() != 24 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Failure::new(FailureClass::OrganizationNotFound));
+        }
+        let (method, end) =
+            if operation == Operation::Link { (Method::POST, "") } else { (Method::GET, "/status") };
+        let url = organization.base_url.join(&format!("/orgs/{id}/liveExport/migrationLink{end}"));
+        let call = Call {
+            operation,
+            method,
+            uri: url.path().to_owned(),
+            url,
+            keys,
+            token,
+            slot: self.0.nonces.slot(organization.base_url.origin(), keys),
+            deadline: Instant::now() + DEADLINE,
+        };
+        self.exchange(&call).await
+    }
+
+    /// Sends the real request until something other than "that nonce is too old" comes back.
+    async fn exchange(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let mut authorization = self.authorize(call).await?;
+        let mut second_reading = false;
+        let mut sends = 0;
+        loop {
+            sends += 1;
+            let response = self.send(call, call.operation, Some(authorization.header)).await?;
+            let now = SystemTime::now();
+            if response.status != StatusCode::UNAUTHORIZED {
+                if second_reading && response.status.is_success() {
+                    call.slot.ignore_op();
+                }
+                return classify(call.operation, &response, now);
+            }
+            call.slot.forget(authorization.session);
+            // A refusal of a nonce from the cache, or of a stale one, says nothing about the credentials.
+            let next = Session::choose(&response.headers, call.slot.op());
+            let stale = !authorization.fresh || next.as_ref().is_some_and(Session::stale);
+            authorization = match next {
+                _ if stale && sends >= MAX_SENDS => {
+                    let class = FailureClass::UnexpectedResponse(UnexpectedKind::StaleNonces);
+                    return Err(Failure::of(class, &response, now));
+                }
+                Some(session) if stale => call.answer(session)?,
+                None if stale => self.authorize(call).await?,
+                _ => {
+                    let other = authorization.read_op.then_some(Op::IsIgnored).filter(|_| sends < MAX_SENDS);
+                    let session = other.and_then(|op| Session::choose(&response.headers, op));
+                    let Some(session) = session else { return classify(call.operation, &response, now) };
+                    second_reading = true;
+                    call.answer(session)?
+                }
+            };
+        }
+    }
+
+    /// An answer on the nonce that is known, else on a challenge asked for now. One call asks, the others of the same
+    /// credential wait, and share a failure that would be theirs as well.
+    async fn authorize(&self, call: &Call<'_>) -> Result<Authorization, Failure> {
+        if let Some(authorization) = call.answer_known() {
+            return Ok(authorization);
+        }
+        let fetches = call.slot.fetches();
+        let _turn = timeout_at(call.deadline, call.slot.fetching.lock())
+            .await
+            .map_err(|_| Failure::new(FailureClass::Timeout))?;
+        if let Some(authorization) = call.answer_known() {
+            return Ok(authorization);
+        }
+        if let Some(failure) = call.slot.failed_since(fetches) {
+            return Err(failure);
+        }
+        let challenge = self.challenge(call).await;
+        call.slot.fetched(challenge.as_ref().err());
+        call.answer(challenge?)
+    }
+
+    /// Asks for a challenge: the same method and path without credentials and without the token.
+    async fn challenge(&self, call: &Call<'_>) -> Result<Session, Failure> {
+        let response = self.send(call, Operation::Challenge, None).await?;
+        let now = SystemTime::now();
+        let no_challenge = Failure::of(no_challenge(), &response, now);
+        if response.status != StatusCode::UNAUTHORIZED {
+            // Even a 2xx is classified as a failure here.
+            return classify(Operation::Challenge, &response, now).and(Err(no_challenge));
+        }
+        Session::choose(&response.headers, call.slot.op()).ok_or(no_challenge)
+    }
+
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        operation: Operation,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response, Failure> {
+        let began = Instant::now();
+        let sending = self.0.transport.send(call.request(authorization));
+        let result = timeout_at(call.deadline, sending).await.unwrap_or(Err(TransportError::Timeout));
+        let outcome = result.as_ref().map(|response| response.status.as_u16()).map_err(TransportError::kind);
+        self.0.observer.exchange(operation, outcome, began.elapsed());
+        result.map_err(|error| Failure::transport(operation, error))
+    }
+}
+
+impl Call<'_> {
+    fn answer_known(&self) -> Option<Authorization> {
+        self.slot.answer(self.keys, &self.method, &self.uri)
+    }
+
+    /// Answers a challenge that was just received.
+    fn answer(&self, session: Session) -> Result<Authorization, Failure> {
+        let answer = self.slot.answer_fresh(session, self.keys, &self.method, &self.uri);
+        answer.ok_or_else(|| Failure::new(no_challenge()))
+    }
+
+    /// The request; without authorization it is the one for a challenge and has no body.
+    fn request(&self, authorization: Option<HeaderValue>) -> Request {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let token = self.token.filter(|_| authorization.is_some());
+        if token.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        Request {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers,
+            body: token.map(|token| json!({ "linkToken": token.expose_secret() }).to_string().into_bytes()),
+        }
+    }
+}
+
+fn no_challenge() -> FailureClass {
+    FailureClass::UnexpectedResponse(UnexpectedKind::NoChallenge)
+}
+
+#[cfg(test)]
+mod tests;

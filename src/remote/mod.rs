@@ -1,0 +1,26 @@
+//! The HTTP API of Cloud Manager and Ops Manager: link an organization, ask how its link is. Nothing of Kubernetes.
+//!
+//! A call runs through [`Client`]: it takes a nonce that is known (`nonces`) or asks for one with a request without
+//! body, answers the challenge (`digest`), sends through a [`Transport`] ([`HttpTransport`] is the real one), and reads
+//! the answer (`answer`, `failure`) into an [`Answer`] or a [`Failure`]. Neither ever holds text of a response other
+//! than the link's state, an error code and an address, each validated or cut to size.
+
+mod answer;
+mod client;
+mod digest;
+mod failure;
+mod http;
+mod nonces;
+mod proxy;
+mod retry_after;
+mod transport;
+
+pub use answer::Answer;
+pub use client::{ApiKeys, Client, Organization};
+pub use failure::{Failure, FailureClass, UnexpectedKind};
+pub use http::{HttpOptions, HttpTransport, SetupError, USER_AGENT};
+pub use proxy::ProxySettings;
+pub use transport::{
+    Body, CertificateProblem, ConnectProblem, MAX_BODY, Observer, Operation, Request, Response, Transport,
+    TransportError, TransportErrorKind,
+};

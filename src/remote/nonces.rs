@@ -1,0 +1,230 @@
+//! The nonces that are known, per origin and credential. One nonce serves many requests, each with a count of its own
+//! (RFC 7616 §3.4), which saves every other round trip.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use http::header::HeaderValue;
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+
+use super::client::ApiKeys;
+use super::digest::{Op, Session};
+use super::failure::Failure;
+use crate::endpoint::Origin;
+
+/// A generation of the cache ends after so many slots or so long; a slot lives for two generations without use.
+const GENERATION_SLOTS: usize = 2048;
+const GENERATION_TIME: Duration = Duration::from_mins(5);
+
+/// The cache. It holds challenges, no credential: a key is told by a hash under a secret that ends with the process.
+pub(super) struct Nonces {
+    hasher: RandomState,
+    generations: Mutex<Generations>,
+}
+
+struct Generations {
+    began: Instant,
+    young: HashMap<Key, Arc<Slot>>,
+    old: HashMap<Key, Arc<Slot>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    origin: Origin,
+    credential: u64,
+}
+
+/// The place of one credential at one origin. The realm is the session's: a challenge with another replaces it.
+pub(super) struct Slot {
+    /// Held while a challenge is asked for: the others of this credential wait for it.
+    pub(super) fetching: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+struct State {
+    session: Option<Session>,
+    /// Tells one session from the next.
+    id: u64,
+    op: Op,
+    /// Challenges asked for, and the failure that the last one of them ended in.
+    fetches: u64,
+    failure: Option<Failure>,
+}
+
+/// An answer to a challenge.
+pub(super) struct Authorization {
+    pub(super) header: HeaderValue,
+    /// The session in the slot that it comes from.
+    pub(super) session: Option<u64>,
+    /// The challenge came for this very call: a refusal is a verdict.
+    pub(super) fresh: bool,
+    /// `op` was read as `qop`.
+    pub(super) read_op: bool,
+}
+
+impl Nonces {
+    pub(super) fn new() -> Self {
+        let generations = Generations { began: Instant::now(), young: HashMap::new(), old: HashMap::new() };
+        Self { hasher: RandomState::new(), generations: Mutex::new(generations) }
+    }
+
+    pub(super) fn slot(&self, origin: &Origin, keys: &ApiKeys) -> Arc<Slot> {
+        let credential = self.hasher.hash_one((keys.public.expose_secret(), keys.private.expose_secret()));
+        let key = Key { origin: origin.clone(), credential };
+        let generations = &mut *lock(&self.generations);
+        if generations.young.len() >= GENERATION_SLOTS || generations.began.elapsed() >= GENERATION_TIME {
+            generations.began = Instant::now();
+            generations.old = std::mem::take(&mut generations.young);
+        }
+        let older = || generations.old.remove(&key).unwrap_or_else(|| Arc::new(Slot::new()));
+        generations.young.entry(key.clone()).or_insert_with(older).clone()
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        let state = State { session: None, id: 0, op: Op::IsQop, fetches: 0, failure: None };
+        Self { fetching: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
+    }
+
+    /// An answer with the nonce that is known, if one is.
+    pub(super) fn answer(&self, keys: &ApiKeys, method: &Method, uri: &str) -> Option<Authorization> {
+        let mut state = lock(&self.state);
+        let id = state.id;
+        let session = state.session.as_mut()?;
+        if let Some(header) = session.answer(keys, method, uri) {
+            return Some(Authorization {
+                header,
+                session: Some(id),
+                fresh: false,
+                read_op: session.read_op(),
+            });
+        }
+        state.session = None;
+        None
+    }
+
+    /// An answer to a challenge that was just received, which is left for others to use unless there is one already:
+    /// that one is as good and in use. A server that gives the same nonce to many gets one sequence of counts.
+    pub(super) fn answer_fresh(
+        &self,
+        mut received: Session,
+        keys: &ApiKeys,
+        method: &Method,
+        uri: &str,
+    ) -> Option<Authorization> {
+        let mut state = lock(&self.state);
+        let id = state.id;
+        let read_op = received.read_op();
+        let (header, session) = match state.session.as_mut() {
+            Some(known) if known.has_nonce_of(&received) => (known.answer(keys, method, uri)?, Some(id)),
+            Some(_) => (received.answer(keys, method, uri)?, None),
+            None => {
+                let header = received.answer(keys, method, uri)?;
+                let session = received.is_reusable().then_some(id + 1);
+                if session.is_some() {
+                    state.id += 1;
+                    state.session = Some(received);
+                }
+                (header, session)
+            }
+        };
+        Some(Authorization { header, session, fresh: true, read_op })
+    }
+
+    /// Drops the session `id`, if it is still there.
+    pub(super) fn forget(&self, id: Option<u64>) {
+        let mut state = lock(&self.state);
+        if id == Some(state.id) {
+            state.session = None;
+        }
+    }
+
+    /// How `op="auth"` is read here.
+    pub(super) fn op(&self) -> Op {
+        lock(&self.state).op
+    }
+
+    /// The server took an answer in the form of RFC 2069 after it had refused the other.
+    pub(super) fn ignore_op(&self) {
+        lock(&self.state).op = Op::IsIgnored;
+    }
+
+    /// How many challenges have been asked for.
+    pub(super) fn fetches(&self) -> u64 {
+        lock(&self.state).fetches
+    }
+
+    /// Another challenge was asked for.
+    pub(super) fn fetched(&self, failure: Option<&Failure>) {
+        let mut state = lock(&self.state);
+        state.fetches += 1;
+        state.failure = failure.filter(|failure| failure.concerns_the_endpoint()).cloned();
+    }
+
+    /// The failure of the challenge that was asked for while the caller waited.
+    pub(super) fn failed_since(&self, fetches: u64) -> Option<Failure> {
+        let state = lock(&self.state);
+        if state.fetches == fetches { None } else { state.failure.clone() }
+    }
+}
+
+/// A lock that a panic elsewhere does not spoil: what it guards is only a cache.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(n: usize) -> ApiKeys {
+        ApiKeys { public: format!("public{n}").into(), private: "private".into() }
+    }
+
+    fn origin(text: &str) -> Origin {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_slot_belongs_to_one_origin_and_both_keys() {
+        let nonces = Nonces::new();
+        let home = origin("https://a");
+        let slot = nonces.slot(&home, &keys(1));
+        assert!(Arc::ptr_eq(&slot, &nonces.slot(&home, &keys(1))));
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&origin("https://a:8443"), &keys(1))));
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&home, &keys(2))));
+        let other = ApiKeys { public: "public1".into(), private: "other".into() };
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&home, &other)));
+    }
+
+    #[tokio::test]
+    async fn thousands_of_credentials_do_not_pile_up() {
+        let nonces = Nonces::new();
+        let home = origin("https://a");
+        let busy = nonces.slot(&home, &keys(0));
+        for n in 1..3 * GENERATION_SLOTS {
+            nonces.slot(&home, &keys(n));
+            assert!(Arc::ptr_eq(&busy, &nonces.slot(&home, &keys(0))));
+        }
+        let generations = lock(&nonces.generations);
+        assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_SLOTS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_uses_is_forgotten() {
+        let nonces = Nonces::new();
+        let home = origin("https://a");
+        let idle = Arc::downgrade(&nonces.slot(&home, &keys(1)));
+        let busy = nonces.slot(&home, &keys(2));
+        for _ in 0..5 {
+            tokio::time::advance(Duration::from_mins(3)).await;
+            assert!(Arc::ptr_eq(&busy, &nonces.slot(&home, &keys(2))));
+        }
+        assert!(idle.upgrade().is_none());
+    }
+}
