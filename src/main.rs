@@ -1,2 +1,149 @@
-//! The program.
-fn main() {}
+//! The program: command line, logs, runtime, exit code.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+use migrationlink_operator::admin::{self, AdminError};
+use migrationlink_operator::config::{self, Config, Invocation};
+use migrationlink_operator::controller::{self, ClientError, Controller, EndedEarly, Parts, Store};
+use migrationlink_operator::decision::{Origins, SecretAccess, Settings};
+use migrationlink_operator::metrics::Metrics;
+use migrationlink_operator::remote::{
+    Client, HttpOptions, HttpTransport, ProxySettings, SetupError, USER_AGENT,
+};
+use migrationlink_operator::{api, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Why the program ends with a failure.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(#[source] io::Error),
+    #[error("signals cannot be received: {0}")]
+    Signals(#[source] io::Error),
+    #[error("--ca-file {path}: cannot be read: {source}")]
+    CaFile { path: PathBuf, source: io::Error },
+    #[error("the client for the remote API cannot be made: {0}")]
+    Remote(#[from] SetupError),
+    #[error(transparent)]
+    Kubernetes(#[from] ClientError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error(transparent)]
+    EndedEarly(#[from] EndedEarly),
+}
+
+fn main() -> ExitCode {
+    let invocation = match config::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            // Nothing is left to say it with if this fails.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match invocation {
+        Invocation::Run(config) => run(&config),
+        Invocation::Crd => print_crd(),
+    }
+}
+
+fn print_crd() -> ExitCode {
+    match api::crd_yaml() {
+        Ok(yaml) => {
+            print!("{yaml}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config) -> ExitCode {
+    // Both fail only when one is installed already. kube and reqwest share this provider and look for it when the
+    // first client is made.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = telemetry::init(config.log_format, config.log_level.clone());
+    // One thread: what there is to do is waiting, and a second thread only costs CPU and memory.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(RunError::Runtime).and_then(|runtime| runtime.block_on(operate(config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn operate(config: &Config) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starts");
+    let store = Arc::new(Store::default());
+    let metrics = Arc::new(Metrics::new(store.clone()));
+    let transport = HttpTransport::new(&HttpOptions {
+        extra_roots: extra_roots(config)?,
+        user_agent: USER_AGENT.to_owned(),
+        proxy: ProxySettings::from_env(),
+    })?;
+    let servers = admin::bind(config.health_probe_bind_address, config.metrics_bind_address).await?;
+    let controller = Controller::new(Parts {
+        client: controller::client().await?,
+        remote: Client::new(Arc::new(transport), metrics.clone()),
+        store,
+        metrics: metrics.clone(),
+        settings: settings(config),
+        namespaces: config.watch_namespaces.clone(),
+        concurrency: usize::from(config.concurrency),
+    });
+    let (stop, stopped) = watch::channel(false);
+    let until_stopped = || {
+        let mut stopped = stopped.clone();
+        async move {
+            // An error means that the sender is gone, and that is a stop as well.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }
+    };
+    let pages = servers.serve(Arc::new(controller.health()), metrics, until_stopped());
+    let work = async {
+        let ended = controller.run(until_stopped()).await;
+        stop.send_replace(true);
+        ended
+    };
+    let signals = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = until_stopped() => return,
+        }
+        tracing::info!("stops");
+        stop.send_replace(true);
+    };
+    let (ended, (), ()) = tokio::join!(work, pages, signals);
+    Ok(ended?)
+}
+
+fn extra_roots(config: &Config) -> Result<Vec<Vec<u8>>, RunError> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|source| RunError::CaFile { path: path.clone(), source })
+    };
+    config.ca_file.iter().map(read).collect()
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        allowed_origins: Origins(config.allowed_origins.clone()),
+        sync_interval: config.sync_interval,
+        secret_access: match config.secret_access {
+            config::SecretAccess::Watch => SecretAccess::Watch,
+            config::SecretAccess::Get => SecretAccess::Get,
+        },
+        started_at: Timestamp::now(),
+    }
+}

@@ -1,0 +1,41 @@
+//! What the probes are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::queue::Queue;
+use super::watch::Progress;
+use crate::admin::Health;
+
+/// A link that is due and not taken for so long, while there is room, shows that the process stands still.
+const STANDSTILL: Duration = Duration::from_secs(120);
+
+/// The reconciler's health.
+pub struct ControllerHealth {
+    queue: Arc<Queue>,
+    watches: Vec<Arc<Progress>>,
+    concurrency: usize,
+}
+
+impl ControllerHealth {
+    pub(super) fn new(queue: Arc<Queue>, watches: Vec<Arc<Progress>>, concurrency: usize) -> Self {
+        Self { queue, watches, concurrency }
+    }
+}
+
+impl Health for ControllerHealth {
+    fn live(&self) -> Result<(), String> {
+        let working = self.watches.iter().all(|watch| watch.listed());
+        if working && self.queue.in_flight() < self.concurrency && self.queue.overdue() > STANDSTILL {
+            return Err("a link has been due for 2 minutes and nothing takes it".into());
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.watches.iter().find(|watch| !watch.listed()) {
+            Some(watch) => Err(format!("waiting for the first list of {}", watch.what)),
+            None => Ok(()),
+        }
+    }
+}

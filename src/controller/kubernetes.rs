@@ -1,0 +1,136 @@
+//! The calls to the Kubernetes API, each with a deadline and a line in the metrics.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::api::{MANAGER, MigrationLink, MigrationLinkStatus};
+use crate::decision::Link;
+use crate::metrics::{Metrics, Outcome};
+
+/// The longest that one call may take, kube's own retries included.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a call to the Kubernetes API failed. It holds nothing of an answer's body: that may be a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KubernetesError {
+    /// No answer in time.
+    #[error("the API server did not answer within 10 s")]
+    Timeout,
+    /// 404.
+    #[error("it is not there")]
+    NotFound,
+    /// 403.
+    #[error("the API server forbids it: the operator's role lacks a permission (see deploy/rbac.yaml)")]
+    Forbidden,
+    /// 409.
+    #[error("it was changed meanwhile")]
+    Conflict,
+    /// Another HTTP status.
+    #[error("the API server answered {0}")]
+    Status(u16),
+    /// The API server could not be reached, or its answer not be read.
+    #[error("the API server cannot be reached, or its answer cannot be read")]
+    Unreachable,
+    /// The answer lacks what every resource has.
+    #[error("the API server's answer has no name, uid or resourceVersion")]
+    Incomplete,
+}
+
+/// The Kubernetes API as the reconciler needs it.
+#[derive(Clone)]
+pub struct Kubernetes {
+    client: Client,
+    metrics: Arc<Metrics>,
+}
+
+impl Kubernetes {
+    /// Calls through this client.
+    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, metrics }
+    }
+
+    /// Reads a Secret.
+    ///
+    /// # Errors
+    /// [`KubernetesError`]; `NotFound` when there is none of this name.
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, KubernetesError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        self.call("get_secret", api.get(name)).await
+    }
+
+    /// Reads a link.
+    ///
+    /// # Errors
+    /// [`KubernetesError`]; `NotFound` when there is none of this name.
+    pub async fn link(&self, namespace: &str, name: &str) -> Result<Link, KubernetesError> {
+        let api: Api<MigrationLink> = Api::namespaced(self.client.clone(), namespace);
+        Link::observe(self.call("get_link", api.get(name)).await?).ok_or(KubernetesError::Incomplete)
+    }
+
+    /// Writes the status of exactly this version of the link, by server-side apply.
+    ///
+    /// # Errors
+    /// [`KubernetesError`]; `Conflict` when the link has another version or uid by now.
+    pub async fn patch_status(
+        &self,
+        link: &Link,
+        status: &MigrationLinkStatus,
+    ) -> Result<Link, KubernetesError> {
+        let api: Api<MigrationLink> = Api::namespaced(self.client.clone(), &link.namespace);
+        let patch = Patch::Apply(json!({
+            "apiVersion": MigrationLink::api_version(&()),
+            "kind": MigrationLink::kind(&()),
+            "metadata": {"name": link.name, "uid": link.uid, "resourceVersion": link.resource_version},
+            "status": status,
+        }));
+        let parameters = PatchParams::apply(MANAGER).force();
+        let written = self.call("patch_status", api.patch_status(&link.name, &parameters, &patch)).await?;
+        self.metrics.status_written();
+        Link::observe(written).ok_or(KubernetesError::Incomplete)
+    }
+
+    async fn call<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, KubernetesError> {
+        let result = match timeout(DEADLINE, call).await {
+            Ok(result) => result.map_err(|error| classify(&error)),
+            Err(_) => Err(KubernetesError::Timeout),
+        };
+        self.metrics.kubernetes_request(operation, outcome(&result));
+        result
+    }
+}
+
+fn classify(error: &kube::Error) -> KubernetesError {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            403 => KubernetesError::Forbidden,
+            404 => KubernetesError::NotFound,
+            409 => KubernetesError::Conflict,
+            code => KubernetesError::Status(code),
+        },
+        _ => KubernetesError::Unreachable,
+    }
+}
+
+fn outcome<T>(result: &Result<T, KubernetesError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Status(200),
+        Err(KubernetesError::NotFound) => Outcome::Status(404),
+        Err(KubernetesError::Forbidden) => Outcome::Status(403),
+        Err(KubernetesError::Conflict) => Outcome::Status(409),
+        Err(KubernetesError::Status(code)) => Outcome::Status(*code),
+        Err(KubernetesError::Timeout) => Outcome::Failure("timeout"),
+        Err(KubernetesError::Unreachable) => Outcome::Failure("unreachable"),
+        Err(KubernetesError::Incomplete) => Outcome::Failure("incomplete"),
+    }
+}

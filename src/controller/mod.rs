@@ -1,0 +1,260 @@
+//! The reconciler: watches, queue, and the loop observe → decide → act → record for each link.
+
+mod act;
+mod client;
+mod events;
+mod explain;
+mod health;
+mod key;
+mod kubernetes;
+mod queue;
+mod reconcile;
+mod store;
+mod watch;
+
+use std::collections::hash_map::RandomState;
+use std::future::Future;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::join_all;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+pub use client::{ClientError, client};
+pub use health::ControllerHealth;
+pub use store::Store;
+
+use crate::decision::{SecretAccess, Settings};
+use crate::metrics::Metrics;
+use crate::remote;
+use events::Events;
+use key::Key;
+use kubernetes::{Kubernetes, KubernetesError};
+use queue::Queue;
+use reconcile::{Context, Done, reconcile};
+use watch::{Progress, Watches};
+
+/// How long passes that are under way may go on once the operator was told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// First and longest wait after the Kubernetes API failed for a link.
+const KUBERNETES_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The reconciler, ready to run.
+pub struct Controller {
+    context: Arc<Context>,
+    queue: Arc<Queue>,
+    metrics: Arc<Metrics>,
+    watches: Watches,
+    links: Vec<(Option<String>, Arc<Progress>)>,
+    secrets: Vec<(Option<String>, Arc<Progress>)>,
+    sending: futures::future::BoxFuture<'static, ()>,
+    concurrency: usize,
+}
+
+/// What the reconciler is made of.
+pub struct Parts {
+    /// The Kubernetes API.
+    pub client: Client,
+    /// The HTTP API.
+    pub remote: remote::Client,
+    /// Where the links are kept: the metrics read it, too.
+    pub store: Arc<Store>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What the administrator set.
+    pub settings: Settings,
+    /// The namespaces to work in; all if there are none.
+    pub namespaces: Vec<String>,
+    /// Links worked on at the same time.
+    pub concurrency: usize,
+}
+
+/// A task of the reconciler ended though nobody told it to: a defect.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} ended by itself")]
+pub struct EndedEarly(&'static str);
+
+impl Controller {
+    /// Puts the parts together. Nothing runs before [`Controller::run`].
+    pub fn new(parts: Parts) -> Self {
+        let Parts { client, remote, store, metrics, settings, namespaces, concurrency } = parts;
+        let scopes: Vec<Option<String>> =
+            if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+        let progress = |what: &str| {
+            let of = |scope: &Option<String>| {
+                let place =
+                    scope.as_ref().map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
+                (scope.clone(), Progress::new(format!("{what}{place}")))
+            };
+            scopes.iter().map(of).collect::<Vec<_>>()
+        };
+        let links = progress("migrationlinks");
+        let secrets =
+            if settings.secret_access == SecretAccess::Watch { progress("secrets") } else { Vec::new() };
+        let queue = Arc::new(Queue::default());
+        let (events, sending) = Events::new(client.clone(), metrics.clone());
+        let kubernetes = Kubernetes::new(client.clone(), metrics.clone());
+        let watches =
+            Watches { client, store: store.clone(), queue: queue.clone(), metrics: metrics.clone() };
+        let context =
+            Context { store, kubernetes, remote, events, settings, clock: Timestamp::now, jitter: random };
+        Self {
+            context: Arc::new(context),
+            queue,
+            metrics,
+            watches,
+            links,
+            secrets,
+            sending: sending.boxed(),
+            concurrency,
+        }
+    }
+
+    /// What the probes ask.
+    pub fn health(&self) -> ControllerHealth {
+        let watches = self.links.iter().chain(&self.secrets).map(|(_, progress)| progress.clone()).collect();
+        ControllerHealth::new(self.queue.clone(), watches, self.concurrency)
+    }
+
+    /// Works until `shutdown` is done; what is under way then is finished, for 10 s at most.
+    ///
+    /// # Errors
+    /// [`EndedEarly`] when a part of it ended by itself.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), EndedEarly> {
+        let events = tokio::spawn(self.sending);
+        let mut background = JoinSet::new();
+        for (scope, progress) in &self.links {
+            background.spawn(self.watches.clone().links(scope.clone(), progress.clone()));
+        }
+        let mut shutdown = std::pin::pin!(shutdown.fuse());
+        // The Secret watch begins after the first list of links: only the names that links refer to are kept. The work
+        // begins after both, so that what is as it was costs nothing.
+        let listed = async {
+            join_all(self.links.iter().map(|(_, progress)| progress.until_listed())).await;
+        };
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            Some(_) = background.join_next() => return Err(EndedEarly("a watch")),
+            () = listed => {}
+        }
+        for (scope, progress) in &self.secrets {
+            background.spawn(self.watches.clone().secrets(scope.clone(), progress.clone()));
+        }
+        let tried = async {
+            join_all(self.secrets.iter().map(|(_, progress)| progress.until_tried())).await;
+        };
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            Some(_) = background.join_next() => return Err(EndedEarly("a watch")),
+            () = tried => {}
+        }
+        let slots = Arc::new(Semaphore::new(self.concurrency));
+        let mut passes = JoinSet::new();
+        loop {
+            let free = async {
+                let slot = slots.clone().acquire_owned().await;
+                (slot, self.queue.next().await)
+            };
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = background.join_next() => return Err(EndedEarly("a watch")),
+                Some(ended) = passes.join_next() => {
+                    if ended.is_err() {
+                        return Err(EndedEarly("a pass"));
+                    }
+                }
+                (slot, key) = free => {
+                    self.metrics.queue_depth(self.queue.depth());
+                    let pass = pass(self.context.clone(), self.queue.clone(), self.metrics.clone(), key);
+                    passes.spawn(async move {
+                        pass.await;
+                        drop(slot);
+                    });
+                }
+            }
+        }
+        // The way in for events is closed with the last pass, so that the sending ends, too.
+        drop(self.context);
+        let under_way = async {
+            while passes.join_next().await.is_some() {}
+            events.await
+        };
+        if timeout(DRAIN, under_way).await.is_err() {
+            tracing::warn!("cut off what was still under way after 10 s");
+        }
+        Ok(())
+    }
+}
+
+async fn pass(context: Arc<Context>, queue: Arc<Queue>, metrics: Arc<Metrics>, key: Key) {
+    let running = metrics.reconcile_started();
+    let began = Instant::now();
+    let done = reconcile(&context, &key).await;
+    drop(running);
+    let (outcome, next) = match done {
+        Done::Until(until) => ("done", until.map(|until| instant(until, (context.clock)()))),
+        Done::Gone => ("gone", None),
+        Done::Failed { error, failures } => {
+            match error {
+                // The watches tell of an API server that is away.
+                KubernetesError::Unreachable | KubernetesError::Timeout => {
+                    tracing::debug!(link = %key, %error, "nothing could be done");
+                }
+                _ => tracing::warn!(link = %key, %error, "nothing could be done"),
+            }
+            ("kubernetes_error", Some(Instant::now() + kubernetes_back_off(failures, (context.jitter)())))
+        }
+        Done::Cut => {
+            tracing::error!(link = %key, "a pass did not come to an end: please report this");
+            ("cut", Some(Instant::now() + KUBERNETES_BACK_OFF.1))
+        }
+    };
+    metrics.reconciled(outcome, began.elapsed());
+    queue.done(&key, next);
+}
+
+/// 1 s, doubling to 60 s, half of it jittered.
+fn kubernetes_back_off(failures: i32, jitter: f64) -> Duration {
+    let doublings = u32::try_from(failures.saturating_sub(1).clamp(0, 10)).unwrap_or(0);
+    let (first, longest) = KUBERNETES_BACK_OFF;
+    first.saturating_mul(1 << doublings).min(longest).mul_f64(0.5 + jitter / 2.0)
+}
+
+fn instant(time: Timestamp, now: Timestamp) -> Instant {
+    let ahead = Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO);
+    // A day at most: a clock that was set back must not put a link to sleep for longer.
+    Instant::now() + ahead.min(Duration::from_secs(24 * 3600))
+}
+
+/// A random number from 0 to 1: the hash of nothing under a new random key.
+fn random() -> f64 {
+    let bits = RandomState::new().hash_one(()) >> 40;
+    // 24 bits fit without loss.
+    f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(1u32 << 24)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_numbers_are_spread_from_0_to_1() {
+        let numbers: Vec<f64> = (0..1000).map(|_| random()).collect();
+        assert!(numbers.iter().all(|number| (0.0..1.0).contains(number)));
+        let mean = numbers.iter().sum::<f64>() / 1000.0;
+        assert!((0.4..0.6).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn the_wait_after_a_failed_call_of_the_kubernetes_api_doubles_to_a_minute() {
+        let seconds: Vec<f64> = [1, 2, 7, i32::MAX].map(|n| kubernetes_back_off(n, 1.0).as_secs_f64()).into();
+        assert_eq!(seconds, [1.0, 2.0, 60.0, 60.0]);
+        assert_eq!(kubernetes_back_off(1, 0.0).as_secs_f64(), 0.5);
+    }
+}

@@ -1,0 +1,274 @@
+//! Which link is worked on next: each at its time, the urgent ones first, none twice at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::key::Key;
+
+/// How much of a hurry a link is in. The smaller one goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Urgency {
+    /// A person, or a tool of theirs, has just changed something.
+    Change,
+    /// Found at the start, and not ready.
+    Backlog,
+    /// The operator's own doing: checks and retries.
+    Routine,
+}
+
+/// Every so many turns the oldest due link goes first, however urgent the others are: nothing starves.
+const FAIR_TURN: u64 = 8;
+
+/// The links that wait or are being worked on.
+#[derive(Debug, Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: HashMap<Key, Entry>,
+    /// One lane for each urgency, ordered by time and then by arrival.
+    lanes: [BTreeMap<Place, Key>; 3],
+    arrivals: u64,
+    turns: u64,
+    in_flight: usize,
+}
+
+type Place = (Instant, u64);
+
+#[derive(Debug, Default)]
+struct Entry {
+    place: Option<(Urgency, Place)>,
+    running: bool,
+    /// Woken while it was being worked on.
+    again: Option<Urgency>,
+}
+
+impl Queue {
+    /// Makes the link due now. One that is being worked on is due again as soon as that is done.
+    pub fn wake(&self, key: &Key, urgency: Urgency) {
+        self.lock().wake(key, urgency, Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// The next link that is due, as soon as there is one. It counts as being worked on until [`Queue::done`].
+    pub async fn next(&self) -> Key {
+        loop {
+            let changed = self.changed.notified();
+            let upcoming = {
+                let mut state = self.lock();
+                match state.take(Instant::now()) {
+                    Some(key) => return key,
+                    None => state.upcoming(),
+                }
+            };
+            match upcoming {
+                Some(time) => tokio::select! {
+                    () = sleep_until(time) => {}
+                    () = changed => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// The link has been worked on, and is due again at `next` unless something wakes it before.
+    pub fn done(&self, key: &Key, next: Option<Instant>) {
+        self.lock().done(key, next, Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// Links that wait for their time or their turn.
+    pub fn depth(&self) -> usize {
+        self.lock().lanes.iter().map(BTreeMap::len).sum()
+    }
+
+    /// Links that are being worked on.
+    pub fn in_flight(&self) -> usize {
+        self.lock().in_flight
+    }
+
+    /// For how long the link that has waited longest has been due.
+    pub fn overdue(&self) -> Duration {
+        let now = Instant::now();
+        let state = self.lock();
+        let oldest = state.lanes.iter().filter_map(|lane| lane.keys().next()).map(|place| place.0).min();
+        oldest.map_or(Duration::ZERO, |time| now.saturating_duration_since(time))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock, so the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake(&mut self, key: &Key, urgency: Urgency, now: Instant) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        if entry.running {
+            entry.again = Some(entry.again.map_or(urgency, |before| before.min(urgency)));
+            return;
+        }
+        match entry.place {
+            // Due already and at least as urgent: it keeps its place in the row.
+            Some((before, (time, _))) if time <= now && before <= urgency => {}
+            _ => self.put(key, urgency, now),
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Key> {
+        self.turns = self.turns.wrapping_add(1);
+        let due = |lane: &BTreeMap<Place, Key>| lane.keys().next().copied().filter(|(time, _)| *time <= now);
+        let heads: Vec<(usize, Place)> =
+            self.lanes.iter().enumerate().filter_map(|(index, lane)| Some((index, due(lane)?))).collect();
+        let (index, place) = if self.turns.is_multiple_of(FAIR_TURN) {
+            heads.into_iter().min_by_key(|(_, place)| *place)?
+        } else {
+            heads.into_iter().next()?
+        };
+        let key = self.lanes.get_mut(index)?.remove(&place)?;
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.place = None;
+        entry.running = true;
+        self.in_flight += 1;
+        Some(key)
+    }
+
+    fn done(&mut self, key: &Key, next: Option<Instant>, now: Instant) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.running) else { return };
+        entry.running = false;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match (entry.again.take(), next) {
+            (Some(urgency), _) => self.put(key, urgency, now),
+            (None, Some(time)) => self.put(key, Urgency::Routine, time),
+            (None, None) => {
+                self.entries.remove(key);
+            }
+        }
+    }
+
+    fn put(&mut self, key: &Key, urgency: Urgency, time: Instant) {
+        self.arrivals = self.arrivals.wrapping_add(1);
+        let place = (time, self.arrivals);
+        let entry = self.entries.entry(key.clone()).or_default();
+        if let Some((before, old)) = entry.place.replace((urgency, place)) {
+            self.lane(before).remove(&old);
+        }
+        self.lane(urgency).insert(place, key.clone());
+    }
+
+    fn lane(&mut self, urgency: Urgency) -> &mut BTreeMap<Place, Key> {
+        let [change, backlog, routine] = &mut self.lanes;
+        match urgency {
+            Urgency::Change => change,
+            Urgency::Backlog => backlog,
+            Urgency::Routine => routine,
+        }
+    }
+
+    fn upcoming(&self) -> Option<Instant> {
+        self.lanes.iter().filter_map(|lane| lane.keys().next()).map(|place| place.0).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key { namespace: "n".into(), name: name.into() }
+    }
+
+    fn take(queue: &Queue) -> Option<String> {
+        queue.next().now_or_never().map(|key| key.name)
+    }
+
+    fn later(seconds: u64) -> Option<Instant> {
+        Some(Instant::now() + Duration::from_secs(seconds))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_urgent_go_first_and_equals_in_the_order_of_arrival() {
+        let queue = Queue::default();
+        queue.wake(&key("check"), Urgency::Routine);
+        queue.wake(&key("old"), Urgency::Backlog);
+        queue.wake(&key("a"), Urgency::Change);
+        queue.wake(&key("b"), Urgency::Change);
+        let order: Vec<_> = std::iter::from_fn(|| take(&queue)).collect();
+        assert_eq!(order, ["a", "b", "old", "check"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_is_not_starved_by_the_urgent() {
+        let queue = Queue::default();
+        queue.wake(&key("check"), Urgency::Routine);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for n in 0..20 {
+            queue.wake(&key(&n.to_string()), Urgency::Change);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| take(&queue)).collect();
+        let turn = order.iter().position(|name| name == "check").unwrap();
+        assert!(turn < 8, "{turn}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_link_is_never_worked_on_twice_at_once() {
+        let queue = Queue::default();
+        queue.wake(&key("a"), Urgency::Change);
+        assert_eq!(take(&queue).as_deref(), Some("a"));
+        queue.wake(&key("a"), Urgency::Change);
+        queue.wake(&key("a"), Urgency::Routine);
+        assert_eq!(take(&queue), None);
+        assert_eq!(queue.in_flight(), 1);
+        queue.done(&key("a"), later(60));
+        assert_eq!(take(&queue).as_deref(), Some("a"), "woken meanwhile, so due at once");
+        queue.done(&key("a"), None);
+        assert_eq!((take(&queue), queue.depth(), queue.in_flight()), (None, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_comes_at_its_time_or_when_it_is_woken() {
+        let queue = Queue::default();
+        queue.wake(&key("a"), Urgency::Change);
+        assert_eq!(take(&queue).as_deref(), Some("a"));
+        queue.done(&key("a"), later(60));
+        assert_eq!((take(&queue), queue.depth()), (None, 1));
+        let before = Instant::now();
+        assert_eq!(queue.next().await.name, "a");
+        assert_eq!(before.elapsed().as_secs(), 60);
+        queue.done(&key("a"), later(60));
+        queue.wake(&key("a"), Urgency::Routine);
+        assert_eq!(take(&queue).as_deref(), Some("a"));
+        assert_eq!(queue.depth(), 0, "the later time is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_and_not_taken_is_overdue() {
+        let queue = Queue::default();
+        assert_eq!(queue.overdue(), Duration::ZERO);
+        queue.wake(&key("a"), Urgency::Routine);
+        tokio::time::advance(Duration::from_secs(7)).await;
+        queue.wake(&key("a"), Urgency::Routine);
+        assert_eq!(queue.overdue(), Duration::from_secs(7), "waking it again does not make it younger");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_worker_is_woken() {
+        let queue = std::sync::Arc::new(Queue::default());
+        let waiter = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.next().await.name }
+        });
+        tokio::task::yield_now().await;
+        queue.wake(&key("a"), Urgency::Routine);
+        assert_eq!(waiter.await.unwrap(), "a");
+    }
+}

@@ -1,0 +1,285 @@
+//! The watches: what the API server tells goes into the store, and what is news wakes the link it concerns.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PartialObjectMeta;
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::watch;
+
+use super::key::Key;
+use super::queue::{Queue, Urgency};
+use super::store::Store;
+use crate::api::{ConditionType, Conditions, InputKind, MigrationLink};
+use crate::decision::{InputReference, Link, Version, truncated};
+use crate::metrics::Metrics;
+
+/// What the watches work with.
+#[derive(Clone)]
+pub struct Watches {
+    /// The Kubernetes API.
+    pub client: Client,
+    /// Where the news goes.
+    pub store: Arc<Store>,
+    /// What is woken by it.
+    pub queue: Arc<Queue>,
+    /// Counts what cannot be decoded.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How far one watch is.
+#[derive(Debug)]
+pub struct Progress {
+    /// What is watched, for a person.
+    pub what: String,
+    listed: AtomicBool,
+    tried: watch::Sender<bool>,
+}
+
+impl Progress {
+    /// A watch that has not begun.
+    pub fn new(what: String) -> Arc<Self> {
+        Arc::new(Self { what, listed: AtomicBool::new(false), tried: watch::Sender::new(false) })
+    }
+
+    /// Whether the first complete list is in.
+    pub fn listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Returns as soon as the first list is in.
+    pub async fn until_listed(&self) {
+        let mut tried = self.tried.subscribe();
+        while !self.listed() {
+            if tried.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Returns as soon as the first list is in or was refused.
+    pub async fn until_tried(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.tried.subscribe().wait_for(|tried| *tried).await;
+    }
+
+    fn succeeded(&self) {
+        if !self.listed.swap(true, Ordering::Relaxed) {
+            tracing::info!("the first list of {} is in", self.what);
+        }
+        self.tried.send_replace(true);
+    }
+
+    fn failed(&self) {
+        self.tried.send_replace(true);
+    }
+}
+
+impl Watches {
+    /// Watches the links of one namespace, or of all; ends never.
+    pub async fn links(self, namespace: Option<String>, progress: Arc<Progress>) {
+        let api: Api<DeserializeGuard<MigrationLink>> = match &namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut listed = HashSet::new();
+        let mut trouble = Trouble::default();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    trouble.over(&progress.what);
+                    self.link_event(event, &mut listed, namespace.as_deref(), &progress);
+                }
+                Err(error) => {
+                    trouble.tell(&progress.what, &error);
+                    progress.failed();
+                }
+            }
+        }
+    }
+
+    fn link_event(
+        &self,
+        event: Event<DeserializeGuard<MigrationLink>>,
+        listed: &mut HashSet<Key>,
+        within: Option<&str>,
+        progress: &Progress,
+    ) {
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(resource) => {
+                if let Some(key) = self.link(resource, true) {
+                    listed.insert(key);
+                }
+            }
+            Event::InitDone => {
+                self.store.retain(listed, within);
+                *listed = HashSet::new();
+                progress.succeeded();
+            }
+            Event::Apply(resource) => {
+                self.link(resource, false);
+            }
+            Event::Delete(resource) => {
+                if let Some((key, uid)) = name(&resource) {
+                    self.store.remove(&key, &uid);
+                }
+            }
+        }
+    }
+
+    /// Takes in one version of a link. None if it cannot be used.
+    fn link(&self, resource: DeserializeGuard<MigrationLink>, from_list: bool) -> Option<Key> {
+        let (key, uid) = name(&resource)?;
+        let link = match resource.0 {
+            Ok(resource) => Link::observe(resource)?,
+            Err(invalid) => {
+                self.metrics.undecodable_resource();
+                tracing::error!(
+                    link = %key,
+                    "this MigrationLink cannot be read and is left alone until it is mended: {}",
+                    truncated(&invalid.error, 300)
+                );
+                // Nothing is done on the ground of a version that is no longer the resource's.
+                self.store.remove(&key, &uid);
+                return None;
+            }
+        };
+        let ready = link.status.conditions.as_ref().is_some_and(|all| all.is_true(ConditionType::Ready));
+        if self.store.apply(link) {
+            let urgency = match (from_list, ready) {
+                (false, _) => Urgency::Change,
+                (true, false) => Urgency::Backlog,
+                (true, true) => Urgency::Routine,
+            };
+            self.queue.wake(&key, urgency);
+        }
+        Some(key)
+    }
+
+    /// Watches the metadata of the Secrets of one namespace, or of all; ends never.
+    pub async fn secrets(self, namespace: Option<String>, progress: Arc<Progress>) {
+        // A watch on this type asks for metadata only: no value of a Secret comes over the wire.
+        let api: Api<PartialObjectMeta<Secret>> = match &namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut unseen = HashSet::new();
+        let mut trouble = Trouble::default();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    trouble.over(&progress.what);
+                    self.secret_event(event, &mut unseen, namespace.as_deref(), &progress);
+                }
+                Err(error) => {
+                    trouble.tell(&progress.what, &error);
+                    progress.failed();
+                }
+            }
+        }
+    }
+
+    fn secret_event(
+        &self,
+        event: Event<PartialObjectMeta<Secret>>,
+        unseen: &mut HashSet<(String, InputReference)>,
+        within: Option<&str>,
+        progress: &Progress,
+    ) {
+        let news = match event {
+            Event::Init => {
+                *unseen = self.store.inputs(within);
+                Vec::new()
+            }
+            Event::InitApply(secret) | Event::Apply(secret) => {
+                match (name(&secret), secret.resource_version()) {
+                    (Some((key, uid)), Some(resource_version)) => {
+                        let reference = InputReference { kind: InputKind::Secret, name: key.name };
+                        let input = (key.namespace, reference);
+                        unseen.remove(&input);
+                        self.store.observe_input(
+                            &input.0,
+                            input.1,
+                            Version::Present { uid, resource_version },
+                        )
+                    }
+                    _ => Vec::new(),
+                }
+            }
+            Event::Delete(secret) => name(&secret).map_or_else(Vec::new, |(key, uid)| {
+                let reference = InputReference { kind: InputKind::Secret, name: key.name };
+                self.store.input_gone(&key.namespace, reference, &uid)
+            }),
+            Event::InitDone => {
+                progress.succeeded();
+                std::mem::take(unseen)
+                    .into_iter()
+                    .flat_map(|(namespace, reference)| {
+                        self.store.observe_input(&namespace, reference, Version::Missing)
+                    })
+                    .collect()
+            }
+        };
+        for key in news {
+            self.queue.wake(&key, Urgency::Change);
+        }
+    }
+}
+
+fn name(resource: &impl ResourceExt) -> Option<(Key, String)> {
+    let meta = resource.meta();
+    let key = Key { namespace: meta.namespace.clone()?, name: meta.name.clone()? };
+    Some((key, meta.uid.clone()?))
+}
+
+/// What is wrong with a watch; said once, until it is over or something else is wrong.
+#[derive(Debug, Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn tell(&mut self, what: &str, error: &watcher::Error) {
+        let text = match code(error) {
+            Some(403) => format!(
+                "the operator's role lacks list or watch on {what} (see deploy/rbac.yaml); trying again until it has them"
+            ),
+            Some(404) => format!(
+                "{what} cannot be listed because the CustomResourceDefinition is not installed: kubectl apply -f \
+                 crds/migrationlinks.yaml; waiting for it"
+            ),
+            // The history that the watch wants to go on from is gone: it lists anew by itself.
+            Some(410) => return,
+            Some(code) => format!("watching {what}: the API server answered {code}; trying again"),
+            None => format!("watching {what}: the API server cannot be reached; trying again"),
+        };
+        if self.0.as_ref() != Some(&text) {
+            tracing::warn!("{text}");
+            tracing::debug!(%error, "watching {what}");
+            self.0 = Some(text);
+        }
+    }
+
+    fn over(&mut self, what: &str) {
+        if self.0.take().is_some() {
+            tracing::info!("watching {what} works");
+        }
+    }
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        watcher::Error::WatchError(status) => Some(status.code),
+        _ => None,
+    }
+}
