@@ -5,5 +5,7 @@
 //! decision, remote, api; decision → api; remote knows nothing of Kubernetes.
 
 pub mod api;
+pub mod config;
 pub mod decision;
 pub mod endpoint;
+pub mod telemetry;

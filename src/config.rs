@@ -1,0 +1,456 @@
+//! The command line: what can be set, by which flag or environment variable, and the sentence for what is wrong.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::endpoint::{InvalidEndpoint, Origin};
+use crate::telemetry::{LogFilter, LogFormat};
+
+/// What the program was asked to do.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run the operator.
+    Run(Config),
+    /// Print the CustomResourceDefinition.
+    Crd,
+}
+
+/// Links Cloud Manager and Ops Manager organizations with Atlas, as MigrationLink resources say
+#[derive(Parser)]
+#[command(
+    name = "migrationlink-operator",
+    version,
+    no_binary_name = true,
+    args_conflicts_with_subcommands = true,
+    after_help = "The command line wins over the environment; an empty variable counts as not set. A variable of a \
+                  repeatable flag holds a comma-separated list. Exit code: 0 after a clean stop, 1 on a failure, 2 \
+                  on bad usage."
+)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator: the default
+    Run(Config),
+    /// Print the CustomResourceDefinition
+    Crd,
+}
+
+// The first paragraph of each field's comment is its help text.
+/// Everything that can be set.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Scheme, host and port that credentials may be sent to; repeatable, no wildcards
+    #[arg(
+        long = "allowed-origin",
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = "https://cloud.mongodb.com",
+        value_parser = origin
+    )]
+    pub allowed_origins: Vec<Origin>,
+
+    /// Namespace to work in; repeatable, the whole cluster if none is given
+    #[arg(long = "watch-namespace", value_name = "NS", value_delimiter = ',', value_parser = namespace)]
+    pub watch_namespaces: Vec<String>,
+
+    /// How a changed Secret is noticed: at once (needs list and watch), or at the next check (needs only get)
+    #[arg(long, value_name = "HOW", default_value = "watch")]
+    pub secret_access: SecretAccess,
+
+    /// Links worked on at the same time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrency: u16,
+
+    /// Time between two checks of a link that is SYNCED, 1m to 24h
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = sync_interval)]
+    pub sync_interval: Duration,
+
+    /// Where /livez and /readyz are served; 0 for nowhere
+    #[arg(long, value_name = "[ADDR]:PORT", default_value = ":8081")]
+    pub health_probe_bind_address: BindAddress,
+
+    /// Where /metrics is served; 0 for nowhere
+    #[arg(long, value_name = "[ADDR]:PORT", default_value = ":8080")]
+    pub metrics_bind_address: BindAddress,
+
+    /// Root certificates to trust beside the system's, for every link
+    #[arg(long, value_name = "PEM")]
+    pub ca_file: Option<PathBuf>,
+
+    /// Form of the log lines, which go to standard error
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    pub log_format: LogFormat,
+
+    /// off, error, warn, info, debug or trace; for a module alone, MODULE=LEVEL behind a comma
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogFilter,
+}
+
+/// How Secrets are read.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretAccess {
+    /// Their metadata is watched, so that a change is acted on at once.
+    Watch,
+    /// They are only read when a link is worked on: RBAC needs no list and no watch.
+    Get,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindAddress {
+    /// `0`: nowhere.
+    Off,
+    /// `:PORT`: on every address of the machine, IPv6 and IPv4.
+    Any(u16),
+    /// `ADDR:PORT`.
+    At(SocketAddr),
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum InvalidValue {
+    #[error(transparent)]
+    Endpoint(#[from] InvalidEndpoint),
+    #[error("there are no wildcards: give each origin by itself")]
+    Wildcard,
+    #[error(
+        "a namespace has at most 63 characters, a-z, 0-9 and -, with a letter or digit at both ends: not this one"
+    )]
+    Namespace,
+    #[error("write a duration such as 90s, 15m or 1h30m")]
+    Duration,
+    #[error("it must be from 1m to 24h")]
+    SyncInterval,
+}
+
+/// A text that is no [`BindAddress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write ADDR:PORT with an IP address, :PORT for all addresses, or 0 for none")]
+pub struct InvalidBindAddress;
+
+/// Reads the command line (`args` without the program's name) and, for the flags that it does not give, the environment.
+///
+/// # Errors
+/// What clap says, with the sentence to print and the exit code to end with; a call for help or the version is one, too.
+pub fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Invocation, clap::Error> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let mut command = command();
+    let matches = command.clone().try_get_matches_from(&args).map_err(without_password)?;
+    let (given, after) = match matches.subcommand() {
+        None => (&matches, 0),
+        Some(("run", given)) => (given, 1),
+        Some(_) => return Ok(Invocation::Crd),
+    };
+    // clap's own reading of the environment takes an empty variable, which charts love to set, for a value, and
+    // does not say in an error that the value came from a variable. So the variables become flags, and are parsed
+    // again with the others: what is wrong now comes from the environment.
+    let missing = command.get_arguments().filter_map(|arg| {
+        let flag = arg.get_long()?;
+        let absent = given.value_source(arg.get_id().as_str()) != Some(ValueSource::CommandLine);
+        absent.then(|| (flag.to_owned(), variable(flag)))
+    });
+    for (flag, variable) in missing.collect::<Vec<_>>() {
+        let Some(value) = env(&variable).filter(|value| !value.is_empty()) else { continue };
+        let Ok(value) = value.into_string() else {
+            return Err(command.error(ErrorKind::InvalidUtf8, format!("{variable} is not UTF-8")));
+        };
+        args.insert(after, format!("--{flag}={value}").into());
+    }
+    let cli = command
+        .try_get_matches_from_mut(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| without_password(with_variable(error)))?;
+    let mut config = match cli.command {
+        Some(Command::Run(config)) => config,
+        None => cli.config,
+        Some(Command::Crd) => return Ok(Invocation::Crd),
+    };
+    config.watch_namespaces.sort();
+    config.watch_namespaces.dedup();
+    Ok(Invocation::Run(config))
+}
+
+/// The command with its help, which names each flag's variable.
+fn command() -> clap::Command {
+    fn with_variables(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| {
+            let (Some(flag), Some(help)) = (arg.get_long(), arg.get_help()) else { return arg };
+            let help = format!("{help} [env: {}]", variable(flag));
+            arg.help(help)
+        })
+    }
+    with_variables(Cli::command()).mut_subcommand("run", with_variables)
+}
+
+/// The environment variable of a flag: `MIGRATIONLINK_SYNC_INTERVAL` of `sync-interval`.
+fn variable(flag: &str) -> String {
+    format!("MIGRATIONLINK_{}", flag.to_uppercase().replace('-', "_"))
+}
+
+/// Says in an error which variable the value came from.
+fn with_variable(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) {
+        let flag = arg.trim_start_matches("--").split(' ').next().unwrap_or_default();
+        let named = format!("{}, the variable of {arg}", variable(flag));
+        error.insert(ContextKind::InvalidArg, ContextValue::String(named));
+    }
+    error
+}
+
+/// Keeps a password out of the message about a URL that holds one, because the message ends up in a log.
+fn without_password(mut error: clap::Error) -> clap::Error {
+    if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value.contains('@'))
+    {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("(not shown)".to_owned()));
+    }
+    error
+}
+
+fn origin(text: &str) -> Result<Origin, InvalidValue> {
+    if text.contains('*') { Err(InvalidValue::Wildcard) } else { Ok(text.parse()?) }
+}
+
+fn namespace(text: &str) -> Result<String, InvalidValue> {
+    let label = (1..=63).contains(&text.len())
+        && text.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    if label { Ok(text.to_owned()) } else { Err(InvalidValue::Namespace) }
+}
+
+fn sync_interval(text: &str) -> Result<Duration, InvalidValue> {
+    let interval = duration(text).ok_or(InvalidValue::Duration)?;
+    if (Duration::from_mins(1)..=Duration::from_hours(24)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err(InvalidValue::SyncInterval)
+    }
+}
+
+/// Whole hours, minutes and seconds as Go writes them: `1h30m`.
+// Not `kube::core::Duration`, whose parser panics where a number is too large or a minus sign follows the first unit.
+fn duration(text: &str) -> Option<Duration> {
+    let mut total = None;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, unit) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let mut unit = unit.chars();
+        let seconds = match unit.next()? {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return None,
+        };
+        let part = Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?);
+        total = Some(part.checked_add(total.unwrap_or_default())?);
+        rest = unit.as_str();
+    }
+    total
+}
+
+impl FromStr for BindAddress {
+    type Err = InvalidBindAddress;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "0" {
+            return Ok(Self::Off);
+        }
+        match text.strip_prefix(':') {
+            Some(port) => port.parse().map(Self::Any).map_err(|_| InvalidBindAddress),
+            None => text.parse().map(Self::At).map_err(|_| InvalidBindAddress),
+        }
+    }
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("0"),
+            Self::Any(port) => write!(f, ":{port}"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+        let args = args.split_whitespace().map(OsString::from);
+        let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+        match parse(args, env) {
+            Ok(Invocation::Run(config)) => Ok(config),
+            Ok(Invocation::Crd) => Err("crd".to_owned()),
+            Err(error) => {
+                assert_eq!(error.exit_code(), 2);
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn defaults() -> Config {
+        Config {
+            allowed_origins: vec!["https://cloud.mongodb.com".parse().unwrap()],
+            watch_namespaces: Vec::new(),
+            secret_access: SecretAccess::Watch,
+            concurrency: 64,
+            sync_interval: Duration::from_mins(15),
+            health_probe_bind_address: BindAddress::Any(8081),
+            metrics_bind_address: BindAddress::Any(8080),
+            ca_file: None,
+            log_format: LogFormat::Json,
+            log_level: "info".parse().unwrap(),
+        }
+    }
+
+    /// Every flag with a value that is not the default, and the configuration that this is.
+    fn everything() -> (Vec<(&'static str, &'static str)>, Config) {
+        let flags = vec![
+            ("allowed-origin", "https://om.example.com:8443,http://om"),
+            ("watch-namespace", "b,a,b"),
+            ("secret-access", "get"),
+            ("concurrency", "1"),
+            ("sync-interval", "1h30m"),
+            ("health-probe-bind-address", "127.0.0.1:9000"),
+            ("metrics-bind-address", "0"),
+            ("ca-file", "/etc/om/ca.pem"),
+            ("log-format", "text"),
+            ("log-level", "warn,migrationlink_operator=debug"),
+        ];
+        let config = Config {
+            allowed_origins: vec![
+                "https://om.example.com:8443".parse().unwrap(),
+                "http://om".parse().unwrap(),
+            ],
+            watch_namespaces: vec!["a".to_owned(), "b".to_owned()],
+            secret_access: SecretAccess::Get,
+            concurrency: 1,
+            sync_interval: Duration::from_mins(90),
+            health_probe_bind_address: BindAddress::At("127.0.0.1:9000".parse().unwrap()),
+            metrics_bind_address: BindAddress::Off,
+            ca_file: Some("/etc/om/ca.pem".into()),
+            log_format: LogFormat::Text,
+            log_level: "warn,migrationlink_operator=debug".parse().unwrap(),
+        };
+        (flags, config)
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_given_means_run_with_the_defaults() {
+        assert_eq!(parsed("", &[]).unwrap(), defaults());
+        assert_eq!(parsed("run", &[]).unwrap(), defaults());
+        assert_eq!(parsed("crd", &[("MIGRATIONLINK_CONCURRENCY", "many")]).unwrap_err(), "crd");
+    }
+
+    #[test]
+    fn every_flag_can_be_given_on_the_command_line_and_in_the_environment() {
+        let (flags, config) = everything();
+        let all = command();
+        let all = all.get_arguments().map(|arg| arg.get_long().unwrap());
+        assert_eq!(all.collect::<Vec<_>>(), flags.iter().map(|(flag, _)| *flag).collect::<Vec<_>>());
+
+        let line: Vec<_> = flags.iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
+        let line = line.join(" ");
+        assert_eq!(parsed(&line, &[]).unwrap(), config);
+        assert_eq!(parsed(&format!("run {line}"), &[]).unwrap(), config);
+
+        let names: Vec<_> = flags.iter().map(|(flag, value)| (variable(flag), *value)).collect();
+        let env: Vec<_> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        assert_eq!(parsed("", &env).unwrap(), config);
+        assert_eq!(parsed("run", &env).unwrap(), config);
+        let empty: Vec<_> = names.iter().map(|(name, _)| (name.as_str(), "")).collect();
+        assert_eq!(parsed("run", &empty).unwrap(), defaults());
+
+        for help in ["--help", "run --help"] {
+            let help = parse(help.split(' ').map(OsString::from), |_| None).unwrap_err();
+            assert_eq!(help.exit_code(), 0);
+            let help = help.to_string();
+            assert!(names.iter().all(|(name, _)| help.contains(&format!("[env: {name}]"))), "{help}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_environment() {
+        let env = [("MIGRATIONLINK_ALLOWED_ORIGIN", "https://a"), ("MIGRATIONLINK_CONCURRENCY", "none")];
+        let config =
+            parsed("--allowed-origin https://b --allowed-origin https://c --concurrency 2", &env).unwrap();
+        assert_eq!(config.allowed_origins, ["https://b".parse().unwrap(), "https://c".parse().unwrap()]);
+        assert_eq!(config.concurrency, 2);
+    }
+
+    #[test]
+    fn a_bad_value_gets_a_sentence_that_names_the_flag_or_the_variable() {
+        for (flag, value, sentence) in [
+            ("allowed-origin", "cloud.mongodb.com", "it is not a URL"),
+            ("allowed-origin", "https://om/api", "it has a path"),
+            ("allowed-origin", "https://*.example.com", "there are no wildcards"),
+            ("watch-namespace", "Payments", "a namespace has at most 63 characters"),
+            ("watch-namespace", "a,,b", "a namespace has at most 63 characters"),
+            ("watch-namespace", "-a", "a namespace has at most 63 characters"),
+            ("secret-access", "list", "[possible values: watch, get]"),
+            ("concurrency", "0", "0 is not in 1..=65535"),
+            ("sync-interval", "15", "write a duration such as"),
+            ("sync-interval", "-15m", "write a duration such as"),
+            ("sync-interval", "99999999999999999999h", "write a duration such as"),
+            ("sync-interval", "5ms", "write a duration such as"),
+            ("sync-interval", "59s", "it must be from 1m to 24h"),
+            ("sync-interval", "24h1s", "it must be from 1m to 24h"),
+            ("health-probe-bind-address", "8081", "write ADDR:PORT"),
+            ("health-probe-bind-address", "localhost:8081", "write ADDR:PORT"),
+            ("metrics-bind-address", ":65536", "write ADDR:PORT"),
+            ("log-format", "yaml", "[possible values: json, text]"),
+            ("log-level", "loud", "write off, error, warn"),
+        ] {
+            for word in ["", "run "] {
+                let error = parsed(&format!("{word}--{flag}={value}"), &[]).unwrap_err();
+                assert!(error.contains(sentence) && error.contains(&format!("--{flag} ")), "{error}");
+                assert!(!error.contains("MIGRATIONLINK"), "{error}");
+                let name = variable(flag);
+                let error = parsed(word, &[(&name, value)]).unwrap_err();
+                assert!(error.contains(sentence) && error.contains(&name), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_repeated() {
+        let url = "https://user:hunter2@om.example.com";
+        for error in [
+            parsed(&format!("--allowed-origin {url}"), &[]).unwrap_err(),
+            parsed("", &[("MIGRATIONLINK_ALLOWED_ORIGIN", url)]).unwrap_err(),
+        ] {
+            assert!(error.contains("it holds user info") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused() {
+        for args in ["--no-such-flag", "--concurrency", "walk", "crd --concurrency 1", "--concurrency 1 crd"]
+        {
+            assert!(parsed(args, &[]).unwrap_err().starts_with("error: "), "{args}");
+        }
+    }
+}
