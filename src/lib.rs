@@ -8,4 +8,5 @@ pub mod api;
 pub mod config;
 pub mod decision;
 pub mod endpoint;
+pub mod metrics;
 pub mod telemetry;
