@@ -4,6 +4,7 @@
 //! step, the controller acts through [`remote`] and the API server, and records. Arrows go one way: controller →
 //! decision, remote, api; decision → api; remote knows nothing of Kubernetes.
 
+pub mod admin;
 pub mod api;
 pub mod config;
 pub mod decision;
