@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::duration;
 use crate::endpoint::{InvalidEndpoint, Origin};
 use crate::telemetry::{LogFilter, LogFormat};
 
@@ -236,33 +237,12 @@ fn namespace(text: &str) -> Result<String, InvalidValue> {
 }
 
 fn sync_interval(text: &str) -> Result<Duration, InvalidValue> {
-    let interval = duration(text).ok_or(InvalidValue::Duration)?;
+    let interval = duration::parse(text).ok_or(InvalidValue::Duration)?;
     if (Duration::from_mins(1)..=Duration::from_hours(24)).contains(&interval) {
         Ok(interval)
     } else {
         Err(InvalidValue::SyncInterval)
     }
-}
-
-/// Whole hours, minutes and seconds as Go writes them: `1h30m`.
-// Not `kube::core::Duration`, whose parser panics where a number is too large or a minus sign follows the first unit.
-fn duration(text: &str) -> Option<Duration> {
-    let mut total = None;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (number, unit) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let mut unit = unit.chars();
-        let seconds = match unit.next()? {
-            'h' => 3600,
-            'm' => 60,
-            's' => 1,
-            _ => return None,
-        };
-        let part = Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?);
-        total = Some(part.checked_add(total.unwrap_or_default())?);
-        rest = unit.as_str();
-    }
-    total
 }
 
 impl FromStr for BindAddress {

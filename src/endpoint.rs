@@ -139,9 +139,9 @@ mod tests {
             base.join("/orgs/5f0d/x").as_str(),
             "https://om.example.com:8443/om/api/public/v1.0/orgs/5f0d/x"
         );
-        let bare: BaseUrl = "http://om:8080".parse().unwrap();
-        assert_eq!(bare.to_string(), "http://om:8080");
-        assert_eq!(bare.join("/orgs/1").as_str(), "http://om:8080/orgs/1");
+        let short: BaseUrl = "http://om:8080".parse().unwrap();
+        assert_eq!(short.to_string(), "http://om:8080");
+        assert_eq!(short.join("/orgs/1").as_str(), "http://om:8080/orgs/1");
     }
 
     #[test]

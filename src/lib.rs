@@ -9,6 +9,7 @@ pub mod api;
 pub mod config;
 pub mod controller;
 pub mod decision;
+pub mod duration;
 pub mod endpoint;
 pub mod metrics;
 pub mod remote;

@@ -1,6 +1,6 @@
 //! The program: command line, logs, runtime, exit code.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -53,11 +53,11 @@ fn main() -> ExitCode {
 }
 
 fn print_crd() -> ExitCode {
-    match api::crd_yaml() {
-        Ok(yaml) => {
-            print!("{yaml}");
-            ExitCode::SUCCESS
-        }
+    let printed = api::crd_yaml()
+        .map_err(io::Error::other)
+        .and_then(|crd| io::stdout().lock().write_all(crd.as_bytes()));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

@@ -6,6 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::status::MigrationLinkStatus;
+use crate::duration;
 
 /// Base URL of Cloud Manager's API, the schema's default for `spec.baseUrl`.
 pub const DEFAULT_BASE_URL: &str = "https://cloud.mongodb.com/api/public/v1.0";
@@ -93,8 +94,7 @@ impl MigrationLinkSpec {
     /// The check interval that the resource itself asks for. None if it asks for none, or if it cannot be read
     /// (the schema lets in only what can).
     pub fn own_sync_interval(&self) -> Option<Duration> {
-        let parsed: kube::core::Duration = self.sync_interval.as_deref()?.parse().ok()?;
-        (!parsed.is_negative()).then(|| parsed.into())
+        duration::parse(self.sync_interval.as_deref()?)
     }
 }
 

@@ -103,14 +103,14 @@ pub async fn call(
     let outcome = match call {
         Call::Link => match remote.link(&organization, &keys, &credentials.link_token).await {
             Ok(answer) => Outcome::Accepted(answer.state),
-            Err(failure) => Outcome::Failed(explain(&organization, failure)),
+            Err(failure) => Outcome::Failed(explain(&organization, &failure)),
         },
         Call::Poll => match remote.status(&organization, &keys).await {
             Ok(Answer { state: Some(state) }) => Outcome::State(state),
             // The client gives a 2xx without a state out as a failure.
             Ok(Answer { state: None }) => return None,
             Err(Failure { class: FailureClass::LinkNotFound, .. }) => Outcome::NoLink,
-            Err(failure) => Outcome::Failed(explain(&organization, failure)),
+            Err(failure) => Outcome::Failed(explain(&organization, &failure)),
         },
     };
     Some(Attempt {

@@ -6,8 +6,8 @@ use crate::remote::{CertificateProblem, Failure, FailureClass, Organization, Une
 
 /// The reason and the message for a failed call. The message holds what we know of the call, and of the answer only
 /// what [`Failure`] lets through: a status, an error code, an address.
-pub fn explain(organization: &Organization, failure: Failure) -> CallFailure {
-    let (reason, text) = reason_and_text(organization, &failure);
+pub fn explain(organization: &Organization, failure: &Failure) -> CallFailure {
+    let (reason, text) = reason_and_text(organization, failure);
     let code = match (failure.http_status, &failure.error_code) {
         (Some(status), Some(code)) => format!(" (HTTP {status} {code})"),
         (Some(status), None) => format!(" (HTTP {status})"),

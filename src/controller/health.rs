@@ -8,7 +8,7 @@ use super::watch::Progress;
 use crate::admin::Health;
 
 /// A link that is due and not taken for so long, while there is room, shows that the process stands still.
-const STANDSTILL: Duration = Duration::from_secs(120);
+const STANDSTILL: Duration = Duration::from_mins(2);
 
 /// The reconciler's health.
 pub struct ControllerHealth {

@@ -43,7 +43,7 @@ use watch::{Progress, Watches};
 /// How long passes that are under way may go on once the operator was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 /// First and longest wait after the Kubernetes API failed for a link.
-const KUBERNETES_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const KUBERNETES_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// The reconciler, ready to run.
 pub struct Controller {
@@ -229,7 +229,7 @@ fn kubernetes_back_off(failures: i32, jitter: f64) -> Duration {
 fn instant(time: Timestamp, now: Timestamp) -> Instant {
     let ahead = Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO);
     // A day at most: a clock that was set back must not put a link to sleep for longer.
-    Instant::now() + ahead.min(Duration::from_secs(24 * 3600))
+    Instant::now() + ahead.min(Duration::from_hours(24))
 }
 
 /// A random number from 0 to 1: the hash of nothing under a new random key.
