@@ -58,7 +58,7 @@ pub struct MigrationLinkSpec {
     #[serde(default = "default_base_url")]
     #[schemars(length(max = 512))]
     #[x_kube(
-        validation = (r"self.matches('^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?(/[A-Za-z0-9._~%!$&()*+,;=:@-]+)*$')", "baseUrl must be https://HOST[:PORT][/PATH] (or http://), without user info, query, fragment or trailing slash, such as https://cloud.mongodb.com/api/public/v1.0"),
+        validation = (r"self.matches('^https?://([A-Za-z0-9][A-Za-z0-9._-]*|\\[[0-9A-Fa-f:.]+\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$')", "baseUrl must be https://HOST[:PORT][/PATH] (or http://), such as https://cloud.mongodb.com/api/public/v1.0, without user info, query, fragment, percent-encoding or trailing slash"),
         validation = ("self == oldSelf", "baseUrl is immutable: delete this MigrationLink and create another one for the other server")
     )]
     pub base_url: String,
@@ -70,7 +70,7 @@ pub struct MigrationLinkSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(
-        validation = ("self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && self != '' && duration(self) >= duration('1m') && duration(self) <= duration('24h')", "syncInterval must be a duration from 1m to 24h in hours, minutes and seconds, such as 15m or 1h30m")
+        validation = ("self.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$') && self != '' && duration(self) >= duration('1m') && duration(self) <= duration('24h')", "syncInterval must be a duration from 1m to 24h in hours, minutes and seconds, such as 15m or 1h30m")
     )]
     pub sync_interval: Option<String>,
 
@@ -83,7 +83,7 @@ pub struct MigrationLinkSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SecretReference {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     #[x_kube(
         validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "name must be the name of a Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit")
     )]
