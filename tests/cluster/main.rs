@@ -10,4 +10,5 @@
     reason = "a test fails by panic"
 )]
 
+mod crd;
 mod support;
