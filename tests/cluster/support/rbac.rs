@@ -1,0 +1,156 @@
+//! The rights that are shipped, given to the operator under test: what is shipped is what is tested.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use super::eventually;
+
+/// The namespace that the shipped files name, and that a user replaces in the namespaced one.
+pub const SHIPPED_NAMESPACE: &str = "migrationlink-system";
+/// The ServiceAccount that the shipped files make.
+pub const SERVICE_ACCOUNT: &str = "migrationlink-operator";
+
+/// Rights of the operator in a test.
+pub struct Rights {
+    manifests: Vec<DynamicObject>,
+    shipped: BTreeSet<Right>,
+    /// Namespace of the ServiceAccount.
+    pub home: String,
+    /// Where the rights hold; everywhere if absent.
+    scope: Option<String>,
+}
+
+/// API group, resource, verb.
+type Right = (String, String, String);
+
+impl Rights {
+    /// `deploy/rbac-namespaced.yaml` for this namespace.
+    pub fn namespaced(namespace: &str) -> Self {
+        let text = read("rbac-namespaced.yaml").replace(SHIPPED_NAMESPACE, namespace);
+        Self::new(&text, namespace, Some(namespace.to_owned()))
+    }
+
+    /// `deploy/rbac.yaml` as it is.
+    pub fn cluster_wide() -> Self {
+        Self::new(&read("rbac.yaml"), SHIPPED_NAMESPACE, None)
+    }
+
+    fn new(text: &str, home: &str, scope: Option<String>) -> Self {
+        let manifests = serde_saphyr::from_multiple(text).expect("the shipped manifests are YAML");
+        let mut rights = Self { manifests, shipped: BTreeSet::new(), home: home.to_owned(), scope };
+        rights.shipped = rights.granted();
+        rights
+    }
+
+    /// Takes one verb on one resource (`secrets`, `migrationlinks/status`) out of the shipped rules.
+    pub fn remove(&mut self, verb: &str, resource: &str) {
+        let before = self.granted().len();
+        let mut rules = self.rules();
+        for rule in &mut rules {
+            if rule.resources.iter().flatten().any(|found| found == resource) {
+                rule.verbs.retain(|found| found != verb);
+            }
+        }
+        // A rule without verbs is refused by the API server.
+        rules.retain(|rule| !rule.verbs.is_empty());
+        *self.role() = serde_json::to_value(rules).expect("rules are JSON");
+        assert!(self.granted().len() < before, "the shipped role has no {verb} on {resource}");
+    }
+
+    /// Gives the rights, and waits until the API server acts on them.
+    pub async fn grant(&self, client: &Client) {
+        for manifest in &self.manifests {
+            let types = manifest.types.as_ref().expect("apiVersion and kind");
+            let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(types).expect("apiVersion"));
+            let api: Api<DynamicObject> = match &manifest.metadata.namespace {
+                Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
+                None => Api::all_with(client.clone(), &kind),
+            };
+            let name = manifest.metadata.name.as_deref().expect("a name");
+            let as_a_user = PatchParams::apply("kubectl").force();
+            api.patch(name, &as_a_user, &Patch::Apply(manifest))
+                .await
+                .expect("a shipped manifest is applied");
+        }
+        let granted = self.granted();
+        for right in &self.shipped {
+            let wanted = granted.contains(right);
+            let (group, resource, verb) = right;
+            eventually(&format!("{verb} on {resource} is {wanted}"), async || {
+                let allowed = self.review(client, right).await;
+                if allowed == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("group {group:?}: the API server says {allowed}"))
+                }
+            })
+            .await;
+        }
+    }
+
+    async fn review(&self, client: &Client, (group, resource, verb): &Right) -> bool {
+        let (resource, subresource) = match resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+            None => (resource.as_str(), None),
+        };
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(user(&self.home)),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(group.clone()),
+                    resource: Some(resource.to_owned()),
+                    subresource,
+                    verb: Some(verb.clone()),
+                    namespace: self.scope.clone(),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let answer = Api::all(client.clone()).create(&PostParams::default(), &review).await;
+        answer.expect("an access review").status.expect("an answer").allowed
+    }
+
+    fn granted(&self) -> BTreeSet<Right> {
+        let rules = self.rules();
+        let mut rights = BTreeSet::new();
+        for rule in &rules {
+            for group in rule.api_groups.iter().flatten() {
+                for resource in rule.resources.iter().flatten() {
+                    rights.extend(
+                        rule.verbs.iter().map(|verb| (group.clone(), resource.clone(), verb.clone())),
+                    );
+                }
+            }
+        }
+        rights
+    }
+
+    fn rules(&self) -> Vec<PolicyRule> {
+        let roles = self.manifests.iter().filter_map(|manifest| manifest.data.get("rules"));
+        roles
+            .flat_map(|rules| serde_json::from_value::<Vec<PolicyRule>>(rules.clone()).expect("rules"))
+            .collect()
+    }
+
+    fn role(&mut self) -> &mut Value {
+        self.manifests.iter_mut().find_map(|manifest| manifest.data.get_mut("rules")).expect("a role")
+    }
+}
+
+/// The operator's user name at the API server.
+pub fn user(home: &str) -> String {
+    format!("system:serviceaccount:{home}:{SERVICE_ACCOUNT}")
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(format!("{}/deploy/{file}", env!("CARGO_MANIFEST_DIR")))
+        .expect("the shipped manifests")
+}
