@@ -11,4 +11,5 @@
 )]
 
 mod crd;
+mod smoke;
 mod support;
