@@ -212,7 +212,7 @@ impl Behaviour {
 
 impl Answer {
     /// The kind, as JSON has it: for the journal.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Normal => "normal",
             Self::Error { .. } => "error",

@@ -42,12 +42,11 @@ pub(crate) async fn exchange(simulator: Simulator, request: Request<Body>) -> Re
     };
     let arrived = arrive(&mut simulator.state(), Request::from_parts(head, body));
 
-    let answer = arrived.behaviour.as_ref().map_or(Answer::Normal, |behaviour| behaviour.answer.clone());
-    let at_once = arrived.behaviour.as_ref().is_some_and(|behaviour| behaviour.after_effect);
-    let delay = arrived.behaviour.as_ref().map_or(0, |behaviour| behaviour.delay_ms);
+    let Behaviour { answer, delay_ms, after_effect, .. } =
+        arrived.behaviour.clone().unwrap_or_else(|| Behaviour::new(Answer::Normal));
 
-    let mut normal = at_once.then(|| carry_out(&mut simulator.state(), &arrived));
-    let wait = arrived.latency.saturating_add(Duration::from_millis(delay));
+    let mut normal = after_effect.then(|| carry_out(&mut simulator.state(), &arrived));
+    let wait = arrived.latency.saturating_add(Duration::from_millis(delay_ms));
     // A sleep of nothing would last until the next millisecond.
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -38,9 +37,9 @@ pub struct Server {
 }
 
 /// What a connection needs besides its stream.
-#[derive(Clone)]
 struct Connection {
     router: Router,
+    /// Its place among the connections of this listener, from 0.
     number: u64,
     stop: watch::Receiver<bool>,
 }
@@ -99,13 +98,11 @@ where
     H: Fn(TcpStream, Connection) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    /// Over all servers, so that requests of one simulator on several listeners are told apart.
-    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
-
     let address = listener.local_addr()?;
     let (stop, mut stopped) = watch::channel(false);
     let task = tokio::spawn(async move {
         let mut connections = JoinSet::new();
+        let mut number = 0;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -119,9 +116,9 @@ where
             };
             // Without it answers may be slower, nothing else.
             let _ = stream.set_nodelay(true);
-            let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
             let connection = Connection { router: router.clone(), number, stop: stopped.clone() };
             connections.spawn(handle(stream, connection));
+            number += 1;
         }
         drop(listener);
         let all_ended = async { while connections.join_next().await.is_some() {} };
