@@ -1,167 +1,173 @@
 //! The failure table: what a failed call of the HTTP API means as a reason, in words that say what to do.
 
+use std::net::IpAddr;
+
 use crate::api::Reason;
 use crate::decision::CallFailure;
-use crate::remote::{CertificateProblem, Failure, FailureClass, Organization, UnexpectedKind};
+use crate::remote::{
+    CertificateProblem, ConnectProblem, Failure, FailureClass, Organization, UnexpectedKind,
+};
+
+/// What is done about a failure that may pass by itself.
+const AGAIN: &str = "The operator tries again.";
 
 /// The reason and the message for a failed call. The message holds what we know of the call, and of the answer only
 /// what [`Failure`] lets through: a status, an error code, an address.
 pub fn explain(organization: &Organization, failure: &Failure) -> CallFailure {
-    let (reason, text) = reason_and_text(organization, failure);
-    let code = match (failure.http_status, &failure.error_code) {
+    let Words { reason, what, advice } = words(organization, &failure.class);
+    let answer = match (failure.http_status, &failure.error_code) {
         (Some(status), Some(code)) => format!(" (HTTP {status} {code})"),
         (Some(status), None) => format!(" (HTTP {status})"),
         (None, _) => String::new(),
     };
-    let (what, advice) = text;
     CallFailure {
         reason,
-        message: format!("{what}{code}. {advice}"),
+        message: format!("{what}{answer}. {advice}"),
         retry_after: failure.retry_after,
         maybe_effective: failure.maybe_effective,
     }
 }
 
-/// The reason, and what happened and what to do as two sentences, the first without its full stop.
-fn reason_and_text(organization: &Organization, failure: &Failure) -> (Reason, (String, String)) {
-    let origin = organization.base_url.origin();
-    let org = &organization.org_id;
-    match &failure.class {
-        FailureClass::Connect { proxy: Some(proxy), problem } => (
+struct Words {
+    reason: Reason,
+    /// What happened: a sentence without its full stop.
+    what: String,
+    /// What to do.
+    advice: String,
+}
+
+fn say(reason: Reason, what: impl Into<String>, advice: impl Into<String>) -> Words {
+    Words { reason, what: what.into(), advice: advice.into() }
+}
+
+fn words(organization: &Organization, class: &FailureClass) -> Words {
+    let origin = organization.base_url.origin().as_str();
+    let org = organization.org_id.as_str();
+    match class {
+        FailureClass::Connect { proxy, problem } => connect(origin, proxy.as_deref(), *problem),
+        FailureClass::TlsBrokenOff => say(
             Reason::EndpointUnavailable,
-            (
-                format!("{origin} cannot be reached through the proxy {proxy}: {problem}"),
-                "The operator tries again. If it lasts, check the proxy, or add the host to NO_PROXY of the operator."
-                    .into(),
-            ),
+            format!("{origin} broke off the TLS handshake"),
+            format!("{AGAIN} If it lasts, check that this port speaks TLS."),
         ),
-        FailureClass::Connect { proxy: None, problem } => (
+        FailureClass::CertificateNotTrusted { detail } => certificate(origin, *detail),
+        FailureClass::Timeout => {
+            say(Reason::EndpointUnavailable, format!("{origin} did not answer in time"), AGAIN)
+        }
+        FailureClass::Broken => say(
             Reason::EndpointUnavailable,
-            (
-                format!("{origin} cannot be reached: {problem}"),
-                "The operator tries again. If it lasts, check spec.baseUrl, DNS, network policies and firewalls.".into(),
-            ),
+            format!("The connection to {origin} broke before the answer was complete"),
+            AGAIN,
         ),
-        FailureClass::TlsBrokenOff => (
-            Reason::EndpointUnavailable,
-            (
-                format!("{origin} broke off the TLS handshake"),
-                "The operator tries again. If it lasts, check that this port speaks TLS.".into(),
-            ),
-        ),
-        FailureClass::CertificateNotTrusted { detail } => certificate(origin.as_str(), *detail),
-        FailureClass::Timeout => (
-            Reason::EndpointUnavailable,
-            (format!("{origin} did not answer in time"), "The operator tries again.".into()),
-        ),
-        FailureClass::Broken => (
-            Reason::EndpointUnavailable,
-            (format!("The connection to {origin} broke before the answer was complete"), "The operator tries again.".into()),
-        ),
-        FailureClass::ServerError => (
-            Reason::EndpointUnavailable,
-            (format!("{origin} has an error of its own"), "The operator tries again.".into()),
-        ),
-        FailureClass::RateLimited => (
+        FailureClass::ServerError => {
+            say(Reason::EndpointUnavailable, format!("{origin} has an error of its own"), AGAIN)
+        }
+        FailureClass::RateLimited => say(
             Reason::RateLimited,
-            (
-                format!("{origin} limits the requests of this API key"),
-                "The operator waits as long as it was told to. If it lasts, use an API key of its own for this link.".into(),
-            ),
+            format!("{origin} limits the requests of this API key"),
+            "The operator waits as long as it was told to. If it lasts, use an API key of its own for this link.",
         ),
-        FailureClass::Upgrading => (
-            Reason::ServiceUpgrading,
-            (format!("{origin} takes no changes while it is upgraded"), "The operator tries again.".into()),
-        ),
-        FailureClass::Unauthorized => (
-            Reason::Unauthorized,
-            (
-                format!("{origin} refuses the API key for organization {org}"),
-                "Check three things: the public and private key in the Secret; that the key has the role Organization \
-                 Owner; that it belongs to this organization."
-                    .into(),
-            ),
-        ),
-        FailureClass::AccessListDenied { address } => access_list(org, address.map(|address| address.to_string())),
-        FailureClass::Forbidden => (
-            Reason::Forbidden,
-            (
-                format!("The API key may not link organization {org}"),
-                "Check that it has the role Organization Owner and that the organization's plan has the API.".into(),
-            ),
-        ),
-        FailureClass::OrganizationNotFound | FailureClass::LinkNotFound => (
-            Reason::OrganizationNotFound,
-            (
-                format!("{origin} knows no organization {org} in Cloud Manager or Ops Manager"),
-                "Check spec.orgId and spec.baseUrl; the organization must not be one of Atlas. To change them, delete \
-                 this MigrationLink and create it again."
-                    .into(),
-            ),
-        ),
-        FailureClass::TokenRejected => (
-            Reason::TokenRejected,
-            (
-                "The API rejects the link token".into(),
-                "Make a new link token in Atlas (Organization, Live Migration) and put it into the Secret.".into(),
-            ),
-        ),
-        FailureClass::LinkExists => (
-            Reason::LinkExists,
-            (
-                format!("Organization {org} already has a link that this MigrationLink did not make"),
-                "Remove that link (mongocli liveMigrations link delete, or in the user interface).".into(),
-            ),
-        ),
-        FailureClass::RequestRejected => (
-            Reason::RequestRejected,
-            (
-                format!("{origin} rejects the request"),
-                "Check spec.orgId and spec.baseUrl, and that this version of Ops Manager has the endpoint \
-                 liveExport/migrationLink."
-                    .into(),
-            ),
-        ),
-        FailureClass::UnexpectedResponse(kind) => (
+        FailureClass::Upgrading => {
+            say(Reason::ServiceUpgrading, format!("{origin} takes no changes while it is upgraded"), AGAIN)
+        }
+        FailureClass::AccessListDenied { address } => access_list(org, *address),
+        FailureClass::UnexpectedResponse(kind) => say(
             Reason::UnexpectedResponse,
-            (
-                format!("{origin} does not answer as the Cloud Manager API does: {}", oddity(*kind)),
-                "The operator tries again. If it lasts, check that spec.baseUrl leads to the API and not to a login page \
-                 or another service."
-                    .into(),
+            format!("{origin} does not answer as the Cloud Manager API does: {}", oddity(*kind)),
+            format!(
+                "{AGAIN} If it lasts, check that spec.baseUrl leads to the API and not to a login page or another service."
             ),
+        ),
+        FailureClass::Unauthorized
+        | FailureClass::Forbidden
+        | FailureClass::OrganizationNotFound
+        | FailureClass::LinkNotFound
+        | FailureClass::TokenRejected
+        | FailureClass::LinkExists
+        | FailureClass::RequestRejected => refused(origin, org, class),
+    }
+}
+
+/// The API's own refusals, which a person mends.
+fn refused(origin: &str, org: &str, class: &FailureClass) -> Words {
+    match class {
+        FailureClass::Unauthorized => say(
+            Reason::Unauthorized,
+            format!("{origin} refuses the API key for organization {org}"),
+            "Check three things: the public and private key in the Secret; that the key has the role Organization Owner; \
+             that it belongs to this organization.",
+        ),
+        FailureClass::Forbidden => say(
+            Reason::Forbidden,
+            format!("The API key may not link organization {org}"),
+            "Check that it has the role Organization Owner and that the organization's plan has the API.",
+        ),
+        FailureClass::TokenRejected => say(
+            Reason::TokenRejected,
+            "The API rejects the link token",
+            "Make a new link token in Atlas (Organization, Live Migration) and put it into the Secret.",
+        ),
+        FailureClass::LinkExists => say(
+            Reason::LinkExists,
+            format!("Organization {org} already has a link that this MigrationLink did not make"),
+            "Remove that link (mongocli liveMigrations link delete, or in the user interface).",
+        ),
+        FailureClass::OrganizationNotFound | FailureClass::LinkNotFound => say(
+            Reason::OrganizationNotFound,
+            format!("{origin} knows no organization {org} in Cloud Manager or Ops Manager"),
+            "Check spec.orgId and spec.baseUrl; the organization must not be one of Atlas. To change them, delete this \
+             MigrationLink and create it again.",
+        ),
+        _ => say(
+            Reason::RequestRejected,
+            format!("{origin} rejects the request"),
+            "Check spec.orgId and spec.baseUrl, and that this version of Ops Manager has the endpoint \
+             liveExport/migrationLink.",
         ),
     }
 }
 
-fn certificate(origin: &str, problem: CertificateProblem) -> (Reason, (String, String)) {
-    let advice = match problem {
-        CertificateProblem::UnknownIssuer => {
-            "If the server has a private CA, the operator's --ca-file must hold its root certificate."
-        }
-        CertificateProblem::Expired => "Renew the server's certificate, and check the clocks.",
-        CertificateProblem::WrongName => {
-            "Check the host in spec.baseUrl, or the names in the server's certificate."
-        }
-        CertificateProblem::Other => "Check the server's certificate chain.",
+fn connect(origin: &str, proxy: Option<&str>, problem: ConnectProblem) -> Words {
+    let (through, check) = match proxy {
+        Some(proxy) => (
+            format!(" through the proxy {proxy}"),
+            "check the proxy, or add the host to NO_PROXY in the operator's environment",
+        ),
+        None => (String::new(), "check spec.baseUrl, DNS, network policies and firewalls"),
     };
-    (
-        Reason::TlsVerificationFailed,
-        (format!("The certificate of {origin} is not trusted: {problem}"), advice.into()),
+    say(
+        Reason::EndpointUnavailable,
+        format!("{origin} cannot be reached{through}: {problem}"),
+        format!("{AGAIN} If it lasts, {check}."),
     )
 }
 
-fn access_list(org: &str, address: Option<String>) -> (Reason, (String, String)) {
+fn certificate(origin: &str, problem: CertificateProblem) -> Words {
+    say(
+        Reason::TlsVerificationFailed,
+        format!("The certificate of {origin} is not trusted: {problem}"),
+        match problem {
+            CertificateProblem::UnknownIssuer => {
+                "If the server has a private CA, the operator's --ca-file must hold its root certificate."
+            }
+            CertificateProblem::Expired => "Renew the server's certificate, and check the clocks.",
+            CertificateProblem::WrongName => {
+                "Check the host in spec.baseUrl, and the names in the server's certificate."
+            }
+            CertificateProblem::Other => "Check the server's certificate chain.",
+        },
+    )
+}
+
+fn access_list(org: &str, address: Option<IpAddr>) -> Words {
     let (what, which) = match address {
-        Some(address) => (format!("The address {address} is not"), "this address"),
-        None => ("The operator's address is not".to_owned(), "the cluster's egress address"),
+        Some(address) => (format!("The address {address} is"), "this address"),
+        None => ("The operator's address is".to_owned(), "the cluster's egress address"),
     };
-    (
+    say(
         Reason::AccessListDenied,
-        (
-            format!("{what} on the API access list of organization {org}"),
-            format!("Add {which} to the access list of the API key in Cloud Manager or Ops Manager."),
-        ),
+        format!("{what} not on the API access list of organization {org}"),
+        format!("Add {which} to the access list of the API key in Cloud Manager or Ops Manager."),
     )
 }
 
@@ -174,5 +180,71 @@ fn oddity(kind: UnexpectedKind) -> &'static str {
         UnexpectedKind::ChallengeAccepted => "it asks for no credentials",
         UnexpectedKind::NoChallenge => "it asks for other credentials than Digest",
         UnexpectedKind::StaleNonces => "it calls each of its nonces stale",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(class: FailureClass) -> CallFailure {
+        let base_url = "https://om.example.com:8443/api/public/v1.0".parse().unwrap();
+        let organization = Organization { base_url, org_id: "5f0d1e2a3b4c5d6e7f801234".into() };
+        let failure = Failure {
+            class,
+            http_status: Some(401),
+            error_code: Some("SOME_CODE".into()),
+            retry_after: None,
+            maybe_effective: false,
+        };
+        explain(&organization, &failure)
+    }
+
+    #[test]
+    fn each_class_has_its_reason_and_says_what_to_do() {
+        let unavailable = Reason::EndpointUnavailable;
+        let proxy = Some("http://proxy:3128".to_owned());
+        for (class, reason, words) in [
+            (
+                FailureClass::Connect { proxy, problem: ConnectProblem::Refused },
+                unavailable,
+                "through the proxy http://proxy:3128",
+            ),
+            (FailureClass::Connect { proxy: None, problem: ConnectProblem::Refused }, unavailable, "DNS"),
+            (FailureClass::TlsBrokenOff, unavailable, "speaks TLS"),
+            (
+                FailureClass::CertificateNotTrusted { detail: CertificateProblem::UnknownIssuer },
+                Reason::TlsVerificationFailed,
+                "--ca-file",
+            ),
+            (FailureClass::Timeout, unavailable, "tries again"),
+            (FailureClass::Broken, unavailable, "tries again"),
+            (FailureClass::ServerError, unavailable, "tries again"),
+            (FailureClass::RateLimited, Reason::RateLimited, "an API key of its own"),
+            (FailureClass::Upgrading, Reason::ServiceUpgrading, "upgraded"),
+            (FailureClass::Unauthorized, Reason::Unauthorized, "role Organization Owner"),
+            (
+                FailureClass::AccessListDenied { address: Some(IpAddr::from([192, 0, 2, 7])) },
+                Reason::AccessListDenied,
+                "192.0.2.7",
+            ),
+            (FailureClass::AccessListDenied { address: None }, Reason::AccessListDenied, "egress address"),
+            (FailureClass::Forbidden, Reason::Forbidden, "Organization Owner"),
+            (FailureClass::OrganizationNotFound, Reason::OrganizationNotFound, "spec.orgId"),
+            (FailureClass::TokenRejected, Reason::TokenRejected, "new link token"),
+            (FailureClass::LinkExists, Reason::LinkExists, "Remove that link"),
+            (FailureClass::RequestRejected, Reason::RequestRejected, "version of Ops Manager"),
+            (
+                FailureClass::UnexpectedResponse(UnexpectedKind::NotJson),
+                Reason::UnexpectedResponse,
+                "login page",
+            ),
+        ] {
+            let CallFailure { reason: given, message, .. } = explained(class.clone());
+            assert_eq!(given, reason, "{class:?}");
+            assert!(message.contains(words), "{message}");
+            assert!(message.contains(" (HTTP 401 SOME_CODE). "), "{message}");
+            assert!(message.ends_with('.'), "{message}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{join_all, ready};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::sync::Semaphore;
@@ -126,50 +126,52 @@ impl Controller {
     ///
     /// # Errors
     /// [`EndedEarly`] when a part of it ended by itself.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), EndedEarly> {
-        let events = tokio::spawn(self.sending);
-        let mut background = JoinSet::new();
-        for (scope, progress) in &self.links {
-            background.spawn(self.watches.clone().links(scope.clone(), progress.clone()));
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), EndedEarly> {
+        let sending = tokio::spawn(std::mem::replace(&mut self.sending, ready(()).boxed()));
+        let mut watching = JoinSet::new();
+        let mut passes = JoinSet::new();
+        tokio::select! {
+            () = shutdown => {}
+            ended = self.work(&mut watching, &mut passes) => return Err(ended),
         }
-        let mut shutdown = std::pin::pin!(shutdown.fuse());
+        // The way in for events is closed with the last pass, so that the sending ends, too.
+        drop(self.context);
+        let under_way = async {
+            while passes.join_next().await.is_some() {}
+            sending.await
+        };
+        if timeout(DRAIN, under_way).await.is_err() {
+            tracing::warn!("cut off what was still under way after 10 s");
+        }
+        Ok(())
+    }
+
+    /// Watches and works for ever.
+    async fn work(&self, watching: &mut JoinSet<()>, passes: &mut JoinSet<()>) -> EndedEarly {
         // The Secret watch begins after the first list of links: only the names that links refer to are kept. The work
         // begins after both, so that what is as it was costs nothing.
-        let listed = async {
-            join_all(self.links.iter().map(|(_, progress)| progress.until_listed())).await;
-        };
-        tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            Some(_) = background.join_next() => return Err(EndedEarly("a watch")),
-            () = listed => {}
+        for (scope, progress) in &self.links {
+            watching.spawn(self.watches.clone().links(scope.clone(), progress.clone()));
         }
+        join_all(self.links.iter().map(|(_, progress)| progress.until_listed())).await;
         for (scope, progress) in &self.secrets {
-            background.spawn(self.watches.clone().secrets(scope.clone(), progress.clone()));
+            watching.spawn(self.watches.clone().secrets(scope.clone(), progress.clone()));
         }
-        let tried = async {
-            join_all(self.secrets.iter().map(|(_, progress)| progress.until_tried())).await;
-        };
-        tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            Some(_) = background.join_next() => return Err(EndedEarly("a watch")),
-            () = tried => {}
-        }
+        join_all(self.secrets.iter().map(|(_, progress)| progress.until_tried())).await;
         let slots = Arc::new(Semaphore::new(self.concurrency));
-        let mut passes = JoinSet::new();
         loop {
-            let free = async {
+            let due = async {
                 let slot = slots.clone().acquire_owned().await;
                 (slot, self.queue.next().await)
             };
             tokio::select! {
-                () = &mut shutdown => break,
-                Some(_) = background.join_next() => return Err(EndedEarly("a watch")),
+                Some(_) = watching.join_next() => return EndedEarly("a watch"),
                 Some(ended) = passes.join_next() => {
                     if ended.is_err() {
-                        return Err(EndedEarly("a pass"));
+                        return EndedEarly("a pass");
                     }
                 }
-                (slot, key) = free => {
+                (slot, key) = due => {
                     self.metrics.queue_depth(self.queue.depth());
                     let pass = pass(self.context.clone(), self.queue.clone(), self.metrics.clone(), key);
                     passes.spawn(async move {
@@ -179,16 +181,6 @@ impl Controller {
                 }
             }
         }
-        // The way in for events is closed with the last pass, so that the sending ends, too.
-        drop(self.context);
-        let under_way = async {
-            while passes.join_next().await.is_some() {}
-            events.await
-        };
-        if timeout(DRAIN, under_way).await.is_err() {
-            tracing::warn!("cut off what was still under way after 10 s");
-        }
-        Ok(())
     }
 }
 

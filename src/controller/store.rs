@@ -239,3 +239,106 @@ fn is_news(known: &Version, version: &Version) -> bool {
         _ => known != version,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::ResourceExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{InputKind, MigrationLink};
+
+    fn link(uid: &str, version: u64, secret: &str) -> Link {
+        let resource: MigrationLink = serde_json::from_value(json!({
+            "apiVersion": "migrationlink.dev/v1alpha1",
+            "kind": "MigrationLink",
+            "metadata": {
+                "namespace": "n", "name": "l", "uid": uid, "resourceVersion": version.to_string(), "generation": 1
+            },
+            "spec": {"orgId": "5f0d1e2a3b4c5d6e7f801234", "secretRef": {"name": secret}},
+        }))
+        .unwrap();
+        assert_eq!(resource.name_any(), "l");
+        Link::observe(resource).unwrap()
+    }
+
+    fn key() -> Key {
+        Key { namespace: "n".into(), name: "l".into() }
+    }
+
+    fn secret(name: &str) -> InputReference {
+        InputReference { kind: InputKind::Secret, name: name.into() }
+    }
+
+    fn present(uid: &str, version: u64) -> Version {
+        Version::Present { uid: uid.into(), resource_version: version.to_string() }
+    }
+
+    fn version_of(store: &Store, link: &Link) -> Version {
+        store.versions(link).remove(0).1
+    }
+
+    #[test]
+    fn our_own_write_coming_back_and_a_late_event_say_nothing_new() {
+        let store = Store::default();
+        assert!(store.apply(link("a", 5, "s")));
+        let mut written = link("a", 9, "s");
+        written.status.state = Some("SYNCED".into());
+        assert!(store.apply(written.clone()), "the answer to our patch");
+        assert!(!store.apply(written.clone()), "the watch brings it back");
+        assert!(!store.apply(link("a", 5, "s")), "a late event");
+        assert_eq!(store.get(&key()).unwrap().link.status.state.as_deref(), Some("SYNCED"));
+        written.resource_version = "10".into();
+        assert!(!store.apply(written), "a version that differs in nothing that a decision looks at");
+        assert!(store.apply(link("a", 11, "s")), "somebody wiped the status");
+    }
+
+    #[test]
+    fn another_uid_is_another_resource_and_remembers_nothing() {
+        let store = Store::default();
+        store.apply(link("a", 5, "s"));
+        store.remember(&key(), "a", |known| known.kubernetes_failures = 3);
+        store.remember(&key(), "b", |known| known.kubernetes_failures = 9);
+        assert_eq!(store.get(&key()).unwrap().kubernetes_failures, 3);
+        assert!(store.apply(link("b", 8, "s")));
+        assert_eq!(store.get(&key()).unwrap().kubernetes_failures, 0);
+        assert!(!store.apply(link("a", 6, "s")), "the one before, late");
+        assert!(!store.remove(&key(), "a"), "its deletion, late");
+        assert!(store.remove(&key(), "b"));
+        assert!(store.get(&key()).is_none());
+    }
+
+    #[test]
+    fn only_objects_that_links_refer_to_are_kept() {
+        let store = Store::default();
+        let first = link("a", 5, "s");
+        store.apply(first.clone());
+        assert_eq!(store.observe_input("n", secret("other"), present("x", 1)), []);
+        assert_eq!(version_of(&store, &first), Version::Unknown);
+        assert_eq!(store.observe_input("n", secret("s"), present("x", 7)), [key()]);
+        assert_eq!(store.observe_input("n", secret("s"), present("x", 7)), [], "known already");
+        assert_eq!(store.observe_input("n", secret("s"), present("x", 6)), [], "late");
+        assert_eq!(version_of(&store, &first), present("x", 7));
+        assert_eq!(store.input_gone("n", secret("s"), "before"), [], "the deletion of the one before, late");
+        assert_eq!(store.input_gone("n", secret("s"), "x"), [key()]);
+        assert_eq!(version_of(&store, &first), Version::Missing);
+        let second = link("a", 8, "t");
+        store.apply(second.clone());
+        assert_eq!(store.inputs(None), HashSet::from([("n".to_owned(), secret("t"))]));
+        assert_eq!(store.inputs(Some("elsewhere")), HashSet::new());
+        store.remove(&key(), "a");
+        assert_eq!(store.inputs(None), HashSet::new());
+    }
+
+    #[test]
+    fn a_complete_list_takes_away_what_is_not_in_it_and_only_within_its_namespace() {
+        let store = Store::default();
+        store.apply(link("a", 5, "s"));
+        store.retain(&HashSet::new(), Some("elsewhere"));
+        assert!(store.get(&key()).is_some());
+        store.retain(&HashSet::from([key()]), None);
+        assert!(store.get(&key()).is_some());
+        store.retain(&HashSet::new(), Some("n"));
+        assert!(store.get(&key()).is_none());
+    }
+}
