@@ -14,31 +14,13 @@ use super::answer::Answer;
 use super::digest::{Op, Session};
 use super::failure::{Failure, FailureClass, UnexpectedKind, classify};
 use super::nonces::{Authorization, Nonces, Slot};
+use super::organization::{ApiKeys, Organization};
 use super::transport::{Observer, Operation, Request, Response, Transport, TransportError};
-use crate::endpoint::BaseUrl;
 
 /// How long a whole call may take, challenges and repetitions included.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How often a call sends its real request: on a nonce that turns out to be stale, on the next one, and once more.
 const MAX_SENDS: usize = 3;
-
-/// A programmatic API key.
-#[derive(Clone, Debug)]
-pub struct ApiKeys {
-    /// The public key, the user name of the digest.
-    pub public: SecretString,
-    /// The private key.
-    pub private: SecretString,
-}
-
-/// The organization that a call is about.
-#[derive(Clone, Debug)]
-pub struct Organization {
-    /// The base URL of its HTTP API.
-    pub base_url: BaseUrl,
-    /// Its id, 24 hexadecimal digits.
-    pub org_id: String,
-}
 
 /// The client. A clone shares everything with its original.
 #[derive(Clone)]

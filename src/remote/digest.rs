@@ -8,7 +8,7 @@ use http_auth::parser::ChallengeParser;
 use http_auth::{ChallengeRef, ParamValue, PasswordParams};
 use secrecy::ExposeSecret;
 
-use super::client::ApiKeys;
+use super::organization::ApiKeys;
 
 /// The longest header value that is looked at.
 const LONGEST: usize = 8 * 1024;

@@ -11,14 +11,16 @@ mod digest;
 mod failure;
 mod http;
 mod nonces;
+mod organization;
 mod proxy;
 mod retry_after;
 mod transport;
 
 pub use answer::Answer;
-pub use client::{ApiKeys, Client, Organization};
+pub use client::Client;
 pub use failure::{Failure, FailureClass, UnexpectedKind};
 pub use http::{HttpOptions, HttpTransport, SetupError, USER_AGENT};
+pub use organization::{ApiKeys, Organization};
 pub use proxy::ProxySettings;
 pub use transport::{
     Body, CertificateProblem, ConnectProblem, MAX_BODY, Observer, Operation, Request, Response, Transport,

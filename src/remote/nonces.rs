@@ -11,9 +11,9 @@ use http::header::HeaderValue;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::client::ApiKeys;
 use super::digest::{Op, Session};
 use super::failure::Failure;
+use super::organization::ApiKeys;
 use crate::endpoint::Origin;
 
 /// A generation of the cache ends after so many slots or so long; a slot lives for two generations without use.
