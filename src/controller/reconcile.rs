@@ -8,6 +8,7 @@ use super::act::{self, Reading};
 use super::events::Events;
 use super::key::Key;
 use super::kubernetes::{Kubernetes, KubernetesError};
+use super::queue::{Queue, Urgency};
 use super::store::{Known, Store};
 use crate::api::MigrationLinkStatus;
 use crate::decision::{Call, Link, SecretAccess, Settings, Step, View, announcement, decide};
@@ -20,6 +21,8 @@ const MOST_STEPS: usize = 16;
 pub struct Context {
     /// What is known of the links.
     pub store: Arc<Store>,
+    /// Which link is next.
+    pub queue: Arc<Queue>,
     /// The Kubernetes API.
     pub kubernetes: Kubernetes,
     /// The HTTP API.
@@ -108,8 +111,12 @@ async fn step(
             let reading = act::read_inputs(&context.kubernetes, link, &versions).await?;
             if context.settings.secret_access == SecretAccess::Watch {
                 for (reference, version) in reading.versions.iter().cloned() {
-                    // The links that this is news to hear it from the watch.
-                    context.store.observe_input(&link.namespace, reference, version);
+                    // Seen here before the watch tells of it: then nobody else tells the other links of this object.
+                    for other in context.store.observe_input(&link.namespace, reference, version) {
+                        if other != *key {
+                            context.queue.wake(&other, Urgency::Change);
+                        }
+                    }
                 }
             }
             *read = Some(Read { uid: link.uid.clone(), generation: link.generation, reading });
