@@ -23,7 +23,7 @@ const LOST_WINDOW: (Duration, Duration) = (Duration::from_mins(10), Duration::fr
 /// How long to wait after the `attempts`-th failure in a row (from 1).
 ///
 /// `retry_after` is the server's own wish: never less than that is waited, up to [`RETRY_AFTER_CAP`] for a rate limit
-/// and up to the longest wait of the pace otherwise. None: nothing is tried before something changes.
+/// and up to 10 min otherwise, or the longest wait of the pace. None: nothing is tried before something changes.
 pub(super) fn delay(
     reason: Reason,
     attempts: i32,
@@ -38,7 +38,11 @@ pub(super) fn delay(
         Pace::AtOnce => Duration::ZERO,
         Pace::Check | Pace::OnChange => return None,
     };
-    let cap = if reason == Reason::RateLimited { RETRY_AFTER_CAP } else { BACK_OFF.1 };
+    let cap = if reason == Reason::RateLimited {
+        RETRY_AFTER_CAP
+    } else {
+        BACK_OFF.1.min(longest(reason, interval))
+    };
     Some(retry_after.map_or(own, |wish| own.max(wish.min(cap))))
 }
 
@@ -146,6 +150,11 @@ mod tests {
         assert_eq!(wait(Reason::RateLimited, 1_000_000), 6 * 3600);
         assert_eq!(wait(Reason::EndpointUnavailable, 30), 30);
         assert_eq!(wait(Reason::EndpointUnavailable, 1_000_000), 600);
+        // Not longer than a wait may be that was written under a right clock.
+        let minute = Duration::from_mins(1);
+        let wish = Some(Duration::from_mins(30));
+        let wait = delay(Reason::NotSynced, 1, wish, minute, 1.0).unwrap();
+        assert_eq!(wait, longest(Reason::NotSynced, minute));
     }
 
     #[test]
@@ -161,6 +170,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+
         #[test]
         fn a_delay_stays_within_its_bounds(
             index in 0..Reason::ALL.len(), attempts: i32, wish in proptest::option::of(any::<u64>()),

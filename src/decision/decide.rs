@@ -1,7 +1,5 @@
 //! The rules, in their order: the first one that matches says the step.
 
-use std::time::Duration;
-
 use k8s_openapi::jiff::Timestamp;
 
 use super::backoff::{self, PROGRESS_DEADLINE};
@@ -152,10 +150,6 @@ struct Hold {
 /// What the last outcome asked to wait for, if that is still ahead.
 fn hold(view: &View<'_>) -> Option<Hold> {
     let status = &view.link.status;
-    if status.conditions.as_ref().is_some_and(|all| all.is_true(ConditionType::Suspended)) {
-        // Resumed: the link is decided anew.
-        return None;
-    }
     let published = status.conditions.as_ref().and_then(reason_of);
     // A silent failure holds nothing but the checks of a link that was SYNCED.
     let was_synced = status.conditions.as_ref().is_some_and(silent);
@@ -169,7 +163,8 @@ fn hold(view: &View<'_>) -> Option<Hold> {
         return Some(Hold { reason, until: Some(until) });
     }
     let woken = matches!(reason, Reason::SecretNotFound | Reason::InvalidSecret)
-        && view.settings.secret_access == SecretAccess::Watch;
+        && view.settings.secret_access == SecretAccess::Watch
+        && view.inputs.is_none_or(|inputs| inputs.usable.as_ref().is_err_and(|now| now.reason == reason));
     woken.then_some(Hold { reason, until: None })
 }
 
@@ -243,10 +238,7 @@ fn finished(view: &View<'_>, status: MigrationLinkStatus, until: Option<Timestam
     let deadline = status.conditions.as_ref().and_then(|conditions| {
         let reconciling = conditions.of(ConditionType::Reconciling)?;
         let passes = reason_of(conditions).is_some_and(|reason| reason.beside() == Beside::Reconciling);
-        // The deadline is in whole seconds, and so is what it is compared with.
-        passes.then(|| {
-            backoff::after(reconciling.last_transition_time.0, PROGRESS_DEADLINE + Duration::from_secs(1))
-        })
+        passes.then(|| backoff::after(reconciling.last_transition_time.0, PROGRESS_DEADLINE))
     });
     Step::Wait(match (until, deadline) {
         (Some(until), Some(deadline)) => Some(until.min(deadline)),

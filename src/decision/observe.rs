@@ -213,8 +213,9 @@ impl Link {
         reconcile_at: Option<&String>,
         inputs: &[InputRecord],
     ) -> bool {
-        fn essence(record: &InputRecord) -> (InputKind, &str, bool, Option<&String>) {
-            (record.kind, &record.name, record.uid.is_some(), record.content.as_ref())
+        // What is missing or may not be read has no content.
+        fn essence(record: &InputRecord) -> (InputKind, &str, Option<&String>) {
+            (record.kind, &record.name, record.content.as_ref())
         }
         self.status.observed_generation != Some(generation)
             || (reconcile_at.is_some() && reconcile_at != self.status.last_handled_reconcile_at.as_ref())

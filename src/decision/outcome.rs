@@ -220,7 +220,7 @@ impl Context<'_> {
     /// A check that fails for a reason that passes by itself is nobody's business until it has lasted an interval, and
     /// is then published once: an outage costs a steady fleet one write a link.
     fn failed_silently(&self, failure: &CallFailure, memory: &Memory) -> Option<Settled> {
-        let mut draft = Draft::new(self.link, self.attempt.at);
+        let draft = Draft::new(self.link, self.attempt.at);
         let published = draft.unknown_reason();
         let checked = self.attempt.call == Call::Poll && (draft.is_ready() || published.is_some());
         let keys = draft.status.link.as_ref().and_then(|record| record.key_fingerprint.as_ref());
@@ -238,9 +238,7 @@ impl Context<'_> {
         let memory = Memory { answered: memory.answered, failing: Some(failing) };
         let lasted = backoff::since(since, self.attempt.at) >= self.interval();
         if published == Some(failure.reason) || (draft.is_ready() && !lasted) {
-            // Only the end of a suspension is left to be said.
-            draft.resumed();
-            return Some(Settled { memory, ..self.done(draft) });
+            return Some(Settled { status: None, memory });
         }
         let mut draft = self.draft();
         draft.unknown(failure.reason, &message::check_failing(failure, memory.answered));

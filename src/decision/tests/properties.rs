@@ -287,7 +287,7 @@ fn link_url() -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn a_day_in_which_everything_fails_is_paced_by_its_class(case in good_case(), reason in failing()) {

@@ -62,6 +62,23 @@ fn a_restart_costs_nothing_where_everything_is_synced() {
 }
 
 #[test]
+fn after_an_answer_at_least_half_an_interval_passes() {
+    let waits: Vec<_> = (0..INTERVAL)
+        .step_by(10)
+        .map(|second| {
+            let mut told = story(link().now(second)).told();
+            let first = told.waits();
+            told.next();
+            assert_eq!(told.waits(), INTERVAL);
+            first
+        })
+        .collect();
+    let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+    assert!((INTERVAL / 2..=INTERVAL / 2 + 10).contains(least), "{least}");
+    assert!((INTERVAL * 3 / 2 - 10..=INTERVAL * 3 / 2).contains(most), "{most}");
+}
+
+#[test]
 fn restarts_do_not_starve_the_checks() {
     let mut told = story(synced()).told();
     for restart in 1..=30 {
@@ -325,6 +342,15 @@ fn a_secret_that_goes_while_a_check_fails_silently_is_not_read_twice() {
     let second = told.case.now.duration_since(at(0)).as_secs();
     assert_eq!(told.until(second + 25 * MINUTE), NOTHING);
     assert_eq!(told.pass(), NOTHING);
+}
+
+#[test]
+fn a_secret_that_appears_and_may_not_be_read_is_not_said_to_be_missing() {
+    let mut told = story(link().no_secret()).told();
+    told.then(|case| case.secret(Content::Denied));
+    assert_eq!(told.pass(), READ);
+    assert_eq!(told.case.conditions(), "Ready=False SecretAccessDenied, Stalled=True SecretAccessDenied");
+    told.assert_waits_about(MINUTE);
 }
 
 #[test]
