@@ -6,24 +6,24 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Pace, Reason};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// First and longest wait of [`Pace::BackOff`].
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
 /// First and longest wait of [`Pace::Slow`].
-const SLOW: (Duration, Duration) = (MINUTE, Duration::from_secs(3600));
+const SLOW: (Duration, Duration) = (MINUTE, Duration::from_hours(1));
 /// First wait of [`Pace::Settle`]; the longest is the check interval.
 const SETTLE: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is honoured for a rate limit.
-pub(super) const RETRY_AFTER_CAP: Duration = Duration::from_secs(6 * 3600);
+pub(super) const RETRY_AFTER_CAP: Duration = Duration::from_hours(6);
 /// What has been reconciling for this long needs a person.
-pub(super) const PROGRESS_DEADLINE: Duration = Duration::from_secs(30 * 60);
+pub(super) const PROGRESS_DEADLINE: Duration = Duration::from_mins(30);
 /// How long a link that was accepted may say NOT_SYNCED before it counts as lost; doubled with each relink.
-const LOST_WINDOW: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(6 * 3600));
+const LOST_WINDOW: (Duration, Duration) = (Duration::from_mins(10), Duration::from_hours(6));
 
 /// How long to wait after the `attempts`-th failure in a row (from 1).
 ///
 /// `retry_after` is the server's own wish: never less than that is waited, up to [`RETRY_AFTER_CAP`] for a rate limit
-/// and up to the longest wait of the pace otherwise. None: nothing is tried before something changes.
+/// and up to 10 min otherwise, or the longest wait of the pace. None: nothing is tried before something changes.
 pub(super) fn delay(
     reason: Reason,
     attempts: i32,
@@ -31,21 +31,24 @@ pub(super) fn delay(
     interval: Duration,
     jitter: f64,
 ) -> Option<Duration> {
-    let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.5 };
     let own = match reason.pace() {
-        Pace::BackOff => doubled(BACK_OFF, attempts).mul_f64(0.5 + jitter / 2.0),
-        Pace::Slow => spread(doubled(SLOW, attempts), jitter),
+        Pace::BackOff => doubled(BACK_OFF, attempts).mul_f64(0.5 + sample(jitter) / 2.0),
+        Pace::Slow => slow(attempts, jitter),
         Pace::Settle => spread(doubled((SETTLE, interval.max(SETTLE)), attempts), jitter),
         Pace::AtOnce => Duration::ZERO,
         Pace::Check | Pace::OnChange => return None,
     };
-    let cap = if reason == Reason::RateLimited { RETRY_AFTER_CAP } else { BACK_OFF.1 };
+    let cap = if reason == Reason::RateLimited {
+        RETRY_AFTER_CAP
+    } else {
+        BACK_OFF.1.min(longest(reason, interval))
+    };
     Some(retry_after.map_or(own, |wish| own.max(wish.min(cap))))
 }
 
 /// The slow pace, for what is usually woken by a change but cannot be watched.
 pub(super) fn slow(attempts: i32, jitter: f64) -> Duration {
-    spread(doubled(SLOW, attempts), jitter.clamp(0.0, 1.0))
+    spread(doubled(SLOW, attempts), jitter)
 }
 
 /// The longest wait that this reason can ask for. A time further ahead than this was written under a wrong clock.
@@ -91,7 +94,12 @@ fn doubled((first, longest): (Duration, Duration), attempts: i32) -> Duration {
 
 /// ± 10 %.
 fn spread(duration: Duration, jitter: f64) -> Duration {
-    duration.mul_f64(0.9 + jitter / 5.0)
+    duration.mul_f64(0.9 + sample(jitter) / 5.0)
+}
+
+/// A jitter sample that nothing can be multiplied wrongly with.
+fn sample(jitter: f64) -> f64 {
+    if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.5 }
 }
 
 /// A stable hash: the phase of a resource must be the same in every version of the program.
@@ -106,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    const INTERVAL: Duration = Duration::from_secs(900);
+    const INTERVAL: Duration = Duration::from_mins(15);
 
     fn seconds(reason: Reason, attempts: i32, jitter: f64) -> f64 {
         delay(reason, attempts, None, INTERVAL, jitter).unwrap().as_secs_f64()
@@ -142,6 +150,11 @@ mod tests {
         assert_eq!(wait(Reason::RateLimited, 1_000_000), 6 * 3600);
         assert_eq!(wait(Reason::EndpointUnavailable, 30), 30);
         assert_eq!(wait(Reason::EndpointUnavailable, 1_000_000), 600);
+        // Not longer than a wait may be that was written under a right clock.
+        let minute = Duration::from_mins(1);
+        let wish = Some(Duration::from_mins(30));
+        let wait = delay(Reason::NotSynced, 1, wish, minute, 1.0).unwrap();
+        assert_eq!(wait, longest(Reason::NotSynced, minute));
     }
 
     #[test]
@@ -157,6 +170,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
+
         #[test]
         fn a_delay_stays_within_its_bounds(
             index in 0..Reason::ALL.len(), attempts: i32, wish in proptest::option::of(any::<u64>()),

@@ -1,7 +1,5 @@
 //! The rules, in their order: the first one that matches says the step.
 
-use std::time::Duration;
-
 use k8s_openapi::jiff::Timestamp;
 
 use super::backoff::{self, PROGRESS_DEADLINE};
@@ -9,8 +7,8 @@ use super::inputs::{Fingerprints, Inputs, Unusable};
 use super::message;
 use super::observe::{SecretAccess, View};
 use super::outcome::{Settled, settle};
-use super::status::{Draft, reason_of};
-use crate::api::{Beside, ConditionType, Conditions, MigrationLinkStatus, Reason};
+use super::status::{Draft, reason_of, silent};
+use crate::api::{Beside, ConditionType, Conditions, LinkRecord, MigrationLinkStatus, Reason};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,9 +104,7 @@ fn call(view: &View<'_>) -> Option<Step> {
     if wants_link_unread(view) || wants_link(view, fingerprints) {
         return Some(Step::Link);
     }
-    let record = view.link.status.link.as_ref();
-    let keys_changed = record.and_then(|record| record.key_fingerprint.as_ref()) != Some(&fingerprints.keys);
-    (wants_poll(view) || keys_changed).then_some(Step::Poll)
+    (wants_poll(view) || keys_changed(view, fingerprints)).then_some(Step::Poll)
 }
 
 /// Rule 15.
@@ -124,13 +120,7 @@ fn steady(view: &View<'_>) -> Step {
 
 /// Rule 11.
 fn unusable_inputs(view: &View<'_>, inputs: &Inputs, unusable: &Unusable) -> Step {
-    let status = &view.link.status;
-    let contents = |records: &[crate::api::InputRecord]| {
-        records.iter().map(|record| (record.uid.is_some(), record.content.clone())).collect::<Vec<_>>()
-    };
-    let fresh = view.link.generation_changed()
-        || view.link.reconcile_asked()
-        || contents(status.inputs.as_deref().unwrap_or_default()) != contents(&inputs.records);
+    let fresh = view.changed();
     let mut draft = Draft::new(view.link, view.now);
     draft.status.observed_generation = Some(view.link.generation);
     draft.status.inputs = Some(inputs.records.clone());
@@ -160,72 +150,60 @@ struct Hold {
 /// What the last outcome asked to wait for, if that is still ahead.
 fn hold(view: &View<'_>) -> Option<Hold> {
     let status = &view.link.status;
-    if status.conditions.as_ref().is_some_and(|all| all.is_true(ConditionType::Suspended)) {
-        // Resumed: the link is decided anew.
-        return None;
-    }
     let published = status.conditions.as_ref().and_then(reason_of);
-    let failing = view.memory.failing.as_ref();
+    // A silent failure holds nothing but the checks of a link that was SYNCED.
+    let was_synced = status.conditions.as_ref().is_some_and(silent);
+    let failing = view.memory.failing.as_ref().filter(|_| was_synced);
     let reason = failing.map(|failing| failing.reason).or(published)?;
     let longest = backoff::longest(reason, view.link.interval(view.settings));
     let ahead = |time: &Timestamp| *time > view.now && *time <= backoff::after(view.now, longest);
     let next = status.next_attempt_time.as_ref().map(|time| time.0).filter(ahead);
-    let silent = failing.map(|failing| failing.next).filter(ahead);
-    if let Some(until) = next.max(silent) {
+    let next_check = failing.map(|failing| failing.next).filter(ahead);
+    if let Some(until) = next.max(next_check) {
         return Some(Hold { reason, until: Some(until) });
     }
     let woken = matches!(reason, Reason::SecretNotFound | Reason::InvalidSecret)
-        && view.settings.secret_access == SecretAccess::Watch;
+        && view.settings.secret_access == SecretAccess::Watch
+        && view.inputs.is_none_or(|inputs| inputs.usable.as_ref().is_err_and(|now| now.reason == reason));
     woken.then_some(Hold { reason, until: None })
 }
 
 /// Whether something changed that ends the wait.
 fn broken(view: &View<'_>, reason: Reason) -> bool {
-    let unread = view.inputs.is_none() && view.inputs_moved();
-    if reason == Reason::RateLimited {
-        // Another token or spec does not help: the limit is on the keys.
-        return unread || view.inputs.is_some_and(|inputs| keys_differ(view, inputs));
+    if view.inputs.is_none() && view.inputs_moved() {
+        return true;
     }
-    unread
-        || view.link.generation_changed()
-        || view.link.reconcile_asked()
-        || view.inputs.is_some_and(|inputs| content_differs(view, inputs))
-        || (view.link.relink_asked() && matches!(reason, Reason::NotSynced | Reason::LinkLost))
+    match reason {
+        // Another token or spec does not help: the limit is on the keys. And without keys it is not over.
+        Reason::RateLimited => view
+            .inputs
+            .and_then(|inputs| inputs.usable.as_ref().ok())
+            .is_some_and(|fingerprints| keys_changed(view, fingerprints)),
+        Reason::NotSynced | Reason::LinkLost => view.changed() || view.link.relink_asked(),
+        _ => view.changed(),
+    }
 }
 
-fn keys_differ(view: &View<'_>, inputs: &Inputs) -> bool {
-    let last = view.link.status.link.as_ref().and_then(|record| record.key_fingerprint.as_ref());
-    inputs.usable.as_ref().map_or(true, |fingerprints| last != Some(&fingerprints.keys))
-}
-
-fn content_differs(view: &View<'_>, inputs: &Inputs) -> bool {
-    let recorded = view.link.status.inputs.as_deref().unwrap_or_default();
-    inputs.records.len() != recorded.len()
-        || inputs.records.iter().any(|record| {
-            let before = recorded.iter().find(|old| old.kind == record.kind && old.name == record.name);
-            before.is_none_or(|before| {
-                before.content != record.content || before.uid.is_some() != record.uid.is_some()
-            })
-        })
+/// Whether these are other API keys than those last tried.
+fn keys_changed(view: &View<'_>, fingerprints: &Fingerprints) -> bool {
+    let record = view.link.status.link.as_ref();
+    record.and_then(|record| record.key_fingerprint.as_ref()) != Some(&fingerprints.keys)
 }
 
 /// The part of rules 12 and 13 that needs no input.
 fn wants_link_unread(view: &View<'_>) -> bool {
     let status = &view.link.status;
-    let accepted = status.link.as_ref().and_then(|record| record.token_fingerprint.as_ref());
-    let reason = status.conditions.as_ref().and_then(reason_of);
-    accepted.is_none()
+    let never_accepted_or_unsettled =
+        |record: &LinkRecord| record.token_fingerprint.is_none() || record.sent.is_some();
+    status.link.as_ref().is_none_or(never_accepted_or_unsettled)
         || view.link.relink_asked()
-        // What was refused is what is tried again: a poll would say nothing about the token.
-        || matches!(reason, Some(Reason::LinkLost | Reason::TokenRejected))
+        || status.conditions.as_ref().and_then(reason_of) == Some(Reason::LinkLost)
 }
 
 /// The part of rule 12 that compares the token.
 fn wants_link(view: &View<'_>, fingerprints: &Fingerprints) -> bool {
     let record = view.link.status.link.as_ref();
-    let differs = |known: Option<&String>| known.is_some_and(|known| *known != fingerprints.token);
-    differs(record.and_then(|record| record.token_fingerprint.as_ref()))
-        || differs(record.and_then(|record| record.sent.as_ref()))
+    record.and_then(|record| record.token_fingerprint.as_ref()) != Some(&fingerprints.token)
 }
 
 /// The part of rule 14 that needs no input.
@@ -238,10 +216,12 @@ fn wants_poll(view: &View<'_>) -> bool {
 /// without need.
 fn due(view: &View<'_>) -> Timestamp {
     let interval = view.link.interval(view.settings);
-    let after = view
-        .memory
-        .answered
-        .map_or(view.settings.started_at, |answered| backoff::after(answered, interval / 2));
+    let last = view.memory.answered.unwrap_or(view.settings.started_at);
+    if last > view.now {
+        // The clock was put back: from here on nothing is known of the last answer.
+        return view.now;
+    }
+    let after = if view.memory.answered.is_some() { backoff::after(last, interval / 2) } else { last };
     backoff::next_check(&view.link.uid, interval, after)
 }
 
@@ -258,10 +238,7 @@ fn finished(view: &View<'_>, status: MigrationLinkStatus, until: Option<Timestam
     let deadline = status.conditions.as_ref().and_then(|conditions| {
         let reconciling = conditions.of(ConditionType::Reconciling)?;
         let passes = reason_of(conditions).is_some_and(|reason| reason.beside() == Beside::Reconciling);
-        // The deadline is in whole seconds, and so is what it is compared with.
-        passes.then(|| {
-            backoff::after(reconciling.last_transition_time.0, PROGRESS_DEADLINE + Duration::from_secs(1))
-        })
+        passes.then(|| backoff::after(reconciling.last_transition_time.0, PROGRESS_DEADLINE))
     });
     Step::Wait(match (until, deadline) {
         (Some(until), Some(deadline)) => Some(until.min(deadline)),

@@ -12,7 +12,7 @@ use crate::api::{Pace, RECONCILE_AT};
 pub(super) const LONGEST: usize = 1000;
 
 /// After this time a lasting NOT_SYNCED is explained.
-const SETTLING: Duration = Duration::from_secs(600);
+const SETTLING: Duration = Duration::from_mins(10);
 
 /// What asks for an attempt now, without the name of a resource.
 pub const IMPERATIVE_CHECK: &str = "kubectl annotate migrationlink";
@@ -22,12 +22,14 @@ pub fn truncated(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
-/// The command that makes the operator try now.
-fn try_now(link: &Link) -> String {
-    format!(
-        "To try now: {IMPERATIVE_CHECK} {} -n {} {RECONCILE_AT}=\"$(date +%s)\" --overwrite",
+/// The text, and the command that makes the operator try now. Where both are too long, the text is cut: half a command
+/// is none.
+fn with_try_now(link: &Link, text: &str) -> String {
+    let command = format!(
+        " To try now: {IMPERATIVE_CHECK} {} -n {} {RECONCILE_AT}=\"$(date +%s)\" --overwrite",
         link.name, link.namespace
-    )
+    );
+    format!("{}{command}", truncated(text, LONGEST.saturating_sub(command.len())))
 }
 
 pub(super) fn synced() -> String {
@@ -61,22 +63,23 @@ pub(super) fn link_lost(no_link: bool) -> String {
 
 pub(super) fn failed(link: &Link, failure: &CallFailure) -> String {
     if failure.reason.pace() == Pace::Slow {
-        format!("{} {}", failure.message, try_now(link))
+        with_try_now(link, &failure.message)
     } else {
         failure.message.clone()
     }
 }
 
-pub(super) fn check_failing(link: &Link, failure: &CallFailure, answered: Option<Timestamp>) -> String {
+pub(super) fn check_failing(failure: &CallFailure, answered: Option<Timestamp>) -> String {
     let last = answered.map_or_else(
         || "not since the operator started".to_owned(),
         |time| format!("{}", super::status::seconds(time).0),
     );
-    format!("The link was SYNCED when the API last answered ({last}). {}", failed(link, failure))
+    format!("The link was SYNCED when the API last answered ({last}). {}", failure.message)
 }
 
 pub(super) fn suspended() -> String {
-    "Nothing is called: spec.suspend or the annotation migrationlink.dev/paused is true.".to_owned()
+    "Nothing is called: spec.suspend or the annotation migrationlink.dev/paused is true. To resume, take it away."
+        .to_owned()
 }
 
 pub(super) fn invalid_base_url(problem: &str) -> String {
@@ -87,8 +90,8 @@ pub(super) fn invalid_base_url(problem: &str) -> String {
 
 pub(super) fn endpoint_not_allowed(origin: &str) -> String {
     format!(
-        "Credentials may not be sent to {origin}. If they should be, an administrator starts the operator with \
-         --allowed-origin={origin} (this option replaces the default, so repeat it for every origin in use)."
+        "Credentials may not be sent to the origin of spec.baseUrl. If they should be, an administrator starts the \
+         operator with --allowed-origin={origin} (this option replaces the default, so repeat it for every origin in use)."
     )
 }
 
@@ -103,10 +106,10 @@ pub(super) fn invalid_secret(name: &str, problem: &str) -> String {
 }
 
 pub(super) fn secret_access_denied(link: &Link, name: &str) -> String {
-    format!(
-        "The API server does not let the operator read Secret {name}. Bind a role that lets the operator's \
-         ServiceAccount get secrets to a RoleBinding in namespace {}. {}",
-        link.namespace,
-        try_now(link)
-    )
+    let text = format!(
+        "The API server does not let the operator read Secret {name}. Create a RoleBinding in namespace {} that \
+         binds the operator's ServiceAccount to a Role with the verb get on secrets.",
+        link.namespace
+    );
+    with_try_now(link, &text)
 }

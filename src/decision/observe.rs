@@ -200,13 +200,31 @@ impl Link {
         self.status.observed_generation != Some(self.generation)
     }
 
+    /// What the status says was last read of the inputs.
+    pub(super) fn recorded(&self) -> &[InputRecord] {
+        self.status.inputs.as_deref().unwrap_or_default()
+    }
+
+    /// Whether a person changed something since the status was published: the spec, the content of an input, or
+    /// `reconcile-at`. That ends a wait, and attempts and the progress deadline count anew.
+    pub(super) fn changed(
+        &self,
+        generation: i64,
+        reconcile_at: Option<&String>,
+        inputs: &[InputRecord],
+    ) -> bool {
+        // What is missing or may not be read has no content.
+        fn essence(record: &InputRecord) -> (InputKind, &str, Option<&String>) {
+            (record.kind, &record.name, record.content.as_ref())
+        }
+        self.status.observed_generation != Some(generation)
+            || (reconcile_at.is_some() && reconcile_at != self.status.last_handled_reconcile_at.as_ref())
+            || !self.recorded().iter().map(essence).eq(inputs.iter().map(essence))
+    }
+
     /// What the status says was last read of an object.
     pub(super) fn record(&self, reference: &InputReference) -> Option<&InputRecord> {
-        self.status
-            .inputs
-            .iter()
-            .flatten()
-            .find(|record| record.kind == reference.kind && record.name == reference.name)
+        self.recorded().iter().find(|record| record.kind == reference.kind && record.name == reference.name)
     }
 }
 
@@ -220,6 +238,12 @@ fn shortened(value: &str) -> String {
 }
 
 impl View<'_> {
+    /// Whether a person changed something since the status was published, as far as this pass has read.
+    pub(super) fn changed(&self) -> bool {
+        let inputs = self.inputs.map_or(self.link.recorded(), |inputs| &inputs.records);
+        self.link.changed(self.link.generation, self.link.reconcile_at.as_ref(), inputs)
+    }
+
     /// Whether an input has another version than the one that the status is about.
     pub(super) fn inputs_moved(&self) -> bool {
         self.versions.iter().any(|(reference, version)| match (self.link.record(reference), version) {

@@ -8,7 +8,7 @@ use super::backoff;
 use super::inputs::Fingerprints;
 use super::message;
 use super::observe::{Failing, Link, Memory, Settings};
-use super::status::{Draft, seconds};
+use super::status::{Draft, reason_of, seconds};
 use crate::api::{Beside, InputRecord, LinkRecord, MigrationLinkStatus, Reason};
 
 /// The word for a link that is in force.
@@ -137,16 +137,14 @@ impl Context<'_> {
         if another || relink_asked {
             record.relinks = None;
         }
-        match state {
-            Some(state) => self.state(draft, state, false),
-            // The answer does not say: the next decision polls.
-            None => {
-                draft.status.state = Some(NOT_SYNCED.to_owned());
-                draft.not_ready(Reason::NotSynced, &message::accepted_without_state());
-                draft.retry(1, None);
-                self.done(draft)
-            }
+        if let Some(state) = state {
+            return self.state(draft, state, false);
         }
+        // The answer does not say: the next decision polls.
+        draft.status.state = Some(NOT_SYNCED.to_owned());
+        draft.not_ready(Reason::NotSynced, &message::accepted_without_state());
+        draft.no_retry();
+        self.done(draft)
     }
 
     fn state(&self, mut draft: Draft, state: &str, no_link: bool) -> Settled {
@@ -163,7 +161,9 @@ impl Context<'_> {
         }
         let was_synced = draft.status.last_synced_time.is_some();
         let at = self.attempt.at;
-        if self.attempt.call == Call::Poll && (no_link || was_synced) {
+        // A word of the future is no loss: what it means is not known.
+        let lost = no_link || (was_synced && state == NOT_SYNCED);
+        if self.attempt.call == Call::Poll && lost {
             draft.record().lost_since.get_or_insert_with(|| seconds(at));
             let left = window_left(draft.record(), no_link, at);
             if left.is_zero() {
@@ -177,7 +177,9 @@ impl Context<'_> {
     }
 
     fn not_synced(&self, mut draft: Draft, state: &str, no_link: bool, left: Option<Duration>) -> Settled {
-        let attempts = draft.attempts(Reason::NotSynced, self.fresh());
+        // What is asked after a POST is asked for the first time.
+        let first = self.fresh() || self.attempt.call == Call::Link;
+        let attempts = draft.attempts(Reason::NotSynced, first);
         let waiting =
             draft.record().accepted_time.as_ref().map(|time| backoff::since(time.0, self.attempt.at));
         draft.not_ready(Reason::NotSynced, &message::not_synced(state, no_link, waiting.unwrap_or_default()));
@@ -201,7 +203,10 @@ impl Context<'_> {
             if draft.record().token_fingerprint.as_ref() != Some(token) && draft.status.state.is_some() {
                 draft.status.state = Some(NOT_SYNCED.to_owned());
             }
-            if failure.maybe_effective {
+            // A POST that nobody saw the end of is settled by the same POST again, and so is one that was to bring a lost
+            // link back: a poll would say again that it is lost, and at once.
+            let lost = self.link.status.conditions.as_ref().and_then(reason_of) == Some(Reason::LinkLost);
+            if failure.maybe_effective || lost {
                 draft.record().sent = Some(token.clone());
             }
         }
@@ -218,7 +223,9 @@ impl Context<'_> {
         let draft = Draft::new(self.link, self.attempt.at);
         let published = draft.unknown_reason();
         let checked = self.attempt.call == Call::Poll && (draft.is_ready() || published.is_some());
-        if !checked || failure.reason.beside() != Beside::Reconciling || self.fresh() {
+        let keys = draft.status.link.as_ref().and_then(|record| record.key_fingerprint.as_ref());
+        let first = self.fresh() || keys != Some(&self.attempt.fingerprints.keys);
+        if !checked || failure.reason.beside() != Beside::Reconciling || first {
             return None;
         }
         let before = memory.failing.as_ref();
@@ -234,7 +241,7 @@ impl Context<'_> {
             return Some(Settled { status: None, memory });
         }
         let mut draft = self.draft();
-        draft.unknown(failure.reason, &message::check_failing(self.link, failure, memory.answered));
+        draft.unknown(failure.reason, &message::check_failing(failure, memory.answered));
         draft.retry(attempts, Some(next));
         Some(Settled { memory, ..self.done(draft) })
     }
@@ -244,15 +251,10 @@ impl Context<'_> {
             .map(|delay| backoff::after(self.attempt.at, delay))
     }
 
-    /// Whether a person changed something since the last outcome: attempts and deadlines count anew.
+    /// Whether a person changed something since the last outcome.
     fn fresh(&self) -> bool {
-        let status = &self.link.status;
-        let content =
-            |records: &[InputRecord]| records.iter().map(|record| record.content.clone()).collect::<Vec<_>>();
-        status.observed_generation != Some(self.attempt.generation)
-            || content(status.inputs.as_deref().unwrap_or_default()) != content(&self.attempt.inputs)
-            || (self.attempt.reconcile_at.is_some()
-                && self.attempt.reconcile_at != status.last_handled_reconcile_at)
+        let Attempt { generation, reconcile_at, inputs, .. } = self.attempt;
+        self.link.changed(*generation, reconcile_at.as_ref(), inputs)
     }
 
     fn done(&self, draft: Draft) -> Settled {

@@ -198,6 +198,11 @@ impl Draft {
     }
 }
 
+/// Whether a check that fails is silent, or was: Ready is True or Unknown.
+pub(super) fn silent(conditions: &Vec<Condition>) -> bool {
+    conditions.of(ConditionType::Ready).is_some_and(|ready| ready.status != "False")
+}
+
 /// The reason for not being ready.
 pub(super) fn reason_of(conditions: &Vec<Condition>) -> Option<Reason> {
     conditions.of(ConditionType::Ready).filter(|ready| ready.status != "True")?.reason.parse().ok()
