@@ -191,8 +191,8 @@ mod tests {
         queue.next().now_or_never().map(|key| key.name)
     }
 
-    fn later(seconds: u64) -> Option<Instant> {
-        Some(Instant::now() + Duration::from_secs(seconds))
+    fn later(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
     }
 
     #[tokio::test(start_paused = true)]
@@ -228,7 +228,7 @@ mod tests {
         queue.wake(&key("a"), Urgency::Routine);
         assert_eq!(take(&queue), None);
         assert_eq!(queue.in_flight(), 1);
-        queue.done(&key("a"), later(60));
+        queue.done(&key("a"), Some(later(60)));
         assert_eq!(take(&queue).as_deref(), Some("a"), "woken meanwhile, so due at once");
         queue.done(&key("a"), None);
         assert_eq!((take(&queue), queue.depth(), queue.in_flight()), (None, 0, 0));
@@ -239,12 +239,12 @@ mod tests {
         let queue = Queue::default();
         queue.wake(&key("a"), Urgency::Change);
         assert_eq!(take(&queue).as_deref(), Some("a"));
-        queue.done(&key("a"), later(60));
+        queue.done(&key("a"), Some(later(60)));
         assert_eq!((take(&queue), queue.depth()), (None, 1));
         let before = Instant::now();
         assert_eq!(queue.next().await.name, "a");
         assert_eq!(before.elapsed().as_secs(), 60);
-        queue.done(&key("a"), later(60));
+        queue.done(&key("a"), Some(later(60)));
         queue.wake(&key("a"), Urgency::Routine);
         assert_eq!(take(&queue).as_deref(), Some("a"));
         assert_eq!(queue.depth(), 0, "the later time is gone");
