@@ -27,8 +27,10 @@ enum RunError {
     Signals(#[source] io::Error),
     #[error("--ca-file {path}: cannot be read: {source}")]
     CaFile { path: PathBuf, source: io::Error },
+    #[error("--ca-file {path}: it holds no certificate in PEM form, or one that cannot be read")]
+    CaContent { path: PathBuf },
     #[error("the client for the remote API cannot be made: {0}")]
-    Remote(#[from] SetupError),
+    Remote(#[source] SetupError),
     #[error(transparent)]
     Kubernetes(#[from] ClientError),
     #[error(transparent)]
@@ -58,6 +60,8 @@ fn print_crd() -> ExitCode {
         .and_then(|crd| io::stdout().lock().write_all(crd.as_bytes()));
     match printed {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough: crd | head.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -91,6 +95,10 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         extra_roots: extra_roots(config)?,
         user_agent: USER_AGENT.to_owned(),
         proxy: ProxySettings::from_env(),
+    })
+    .map_err(|error| match (error, &config.ca_file) {
+        (SetupError::Certificate, Some(path)) => RunError::CaContent { path: path.clone() },
+        (error, _) => RunError::Remote(error),
     })?;
     let servers = admin::bind(config.health_probe_bind_address, config.metrics_bind_address).await?;
     let controller = Controller::new(Parts {

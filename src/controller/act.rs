@@ -53,7 +53,7 @@ pub async fn read_inputs(
             let inputs = Inputs { records: vec![record], usable: Err(Unusable::missing(&name)) };
             return Ok(Reading { inputs, credentials: None, versions: vec![(reference, Version::Missing)] });
         }
-        Err(KubernetesError::Forbidden) => {
+        Err(KubernetesError::Forbidden(_)) => {
             // The version that the watch knows was tried: only another one is worth another try before its time.
             if let Some((_, Version::Present { uid, resource_version })) =
                 known.iter().find(|(known, _)| *known == reference)

@@ -33,8 +33,13 @@ impl Health for ControllerHealth {
     }
 
     fn ready(&self) -> Result<(), String> {
-        match self.watches.iter().find(|watch| !watch.listed()) {
-            Some(watch) => Err(format!("waiting for the first list of {}", watch.what)),
+        if let Some(watch) = self.watches.iter().find(|watch| !watch.listed()) {
+            return Err(format!("waiting for the first list of {}", watch.what));
+        }
+        match self.watches.iter().find(|watch| watch.refused()) {
+            Some(watch) => {
+                Err(format!("the API server refuses the watch of {}: the log says why", watch.what))
+            }
             None => Ok(()),
         }
     }

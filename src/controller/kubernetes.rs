@@ -26,9 +26,9 @@ pub enum KubernetesError {
     /// 404.
     #[error("it is not there")]
     NotFound,
-    /// 403.
-    #[error("the API server forbids it: the operator's role lacks a permission (see deploy/rbac.yaml)")]
-    Forbidden,
+    /// 403, and the right that is missing.
+    #[error("the API server forbids it: the operator's role lacks {0} (see deploy/rbac.yaml)")]
+    Forbidden(&'static str),
     /// 409.
     #[error("it was changed meanwhile")]
     Conflict,
@@ -62,7 +62,7 @@ impl Kubernetes {
     /// [`KubernetesError`]; `NotFound` when there is none of this name.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, KubernetesError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        self.call("get_secret", api.get(name)).await
+        self.call("get_secret", "get on secrets", api.get(name)).await
     }
 
     /// Reads a link.
@@ -71,7 +71,8 @@ impl Kubernetes {
     /// [`KubernetesError`]; `NotFound` when there is none of this name.
     pub async fn link(&self, namespace: &str, name: &str) -> Result<Link, KubernetesError> {
         let api: Api<MigrationLink> = Api::namespaced(self.client.clone(), namespace);
-        Link::observe(self.call("get_link", api.get(name)).await?).ok_or(KubernetesError::Incomplete)
+        let link = self.call("get_link", "get on migrationlinks", api.get(name)).await?;
+        Link::observe(link).ok_or(KubernetesError::Incomplete)
     }
 
     /// Writes the status of exactly this version of the link, by server-side apply.
@@ -91,7 +92,8 @@ impl Kubernetes {
             "status": status,
         }));
         let parameters = PatchParams::apply(MANAGER).force();
-        let written = self.call("patch_status", api.patch_status(&link.name, &parameters, &patch)).await?;
+        let patching = api.patch_status(&link.name, &parameters, &patch);
+        let written = self.call("patch_status", "patch on migrationlinks/status", patching).await?;
         self.metrics.status_written();
         Link::observe(written).ok_or(KubernetesError::Incomplete)
     }
@@ -99,10 +101,11 @@ impl Kubernetes {
     async fn call<T>(
         &self,
         operation: &'static str,
+        right: &'static str,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, KubernetesError> {
         let result = match timeout(DEADLINE, call).await {
-            Ok(result) => result.map_err(|error| classify(&error)),
+            Ok(result) => result.map_err(|error| classify(&error, right)),
             Err(_) => Err(KubernetesError::Timeout),
         };
         self.metrics.kubernetes_request(operation, outcome(&result));
@@ -110,10 +113,10 @@ impl Kubernetes {
     }
 }
 
-fn classify(error: &kube::Error) -> KubernetesError {
+fn classify(error: &kube::Error, right: &'static str) -> KubernetesError {
     match error {
         kube::Error::Api(status) => match status.code {
-            403 => KubernetesError::Forbidden,
+            403 => KubernetesError::Forbidden(right),
             404 => KubernetesError::NotFound,
             409 => KubernetesError::Conflict,
             code => KubernetesError::Status(code),
@@ -126,7 +129,7 @@ fn outcome<T>(result: &Result<T, KubernetesError>) -> Outcome {
     match result {
         Ok(_) => Outcome::Status(200),
         Err(KubernetesError::NotFound) => Outcome::Status(404),
-        Err(KubernetesError::Forbidden) => Outcome::Status(403),
+        Err(KubernetesError::Forbidden(_)) => Outcome::Status(403),
         Err(KubernetesError::Conflict) => Outcome::Status(409),
         Err(KubernetesError::Status(code)) => Outcome::Status(*code),
         Err(KubernetesError::Timeout) => Outcome::Failure("timeout"),

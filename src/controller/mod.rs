@@ -208,7 +208,10 @@ async fn pass(context: Arc<Context>, queue: Arc<Queue>, metrics: Arc<Metrics>, k
                 }
                 _ => tracing::warn!(link = %key, %error, "nothing could be done"),
             }
-            ("kubernetes_error", Some(Instant::now() + kubernetes_back_off(failures, (context.jitter)())))
+            (
+                "kubernetes_error",
+                Some(Instant::now() + back_off(KUBERNETES_BACK_OFF, failures, (context.jitter)())),
+            )
         }
         Done::Cut => {
             tracing::error!(link = %key, "a pass did not come to an end: please report this");
@@ -219,10 +222,9 @@ async fn pass(context: Arc<Context>, queue: Arc<Queue>, metrics: Arc<Metrics>, k
     queue.done(&key, next);
 }
 
-/// 1 s, doubling to 60 s, half of it jittered.
-fn kubernetes_back_off(failures: i32, jitter: f64) -> Duration {
+/// The wait after so many failures in a row: it doubles from the first to the longest, half of it jittered.
+fn back_off((first, longest): (Duration, Duration), failures: i32, jitter: f64) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(1).clamp(0, 10)).unwrap_or(0);
-    let (first, longest) = KUBERNETES_BACK_OFF;
     first.saturating_mul(1 << doublings).min(longest).mul_f64(0.5 + jitter / 2.0)
 }
 
@@ -253,7 +255,8 @@ mod tests {
 
     #[test]
     fn the_wait_after_a_failed_call_of_the_kubernetes_api_doubles_to_a_minute() {
-        let seconds: Vec<f64> = [1, 2, 7, i32::MAX].map(|n| kubernetes_back_off(n, 1.0).as_secs_f64()).into();
+        let after = |failures, jitter| back_off(KUBERNETES_BACK_OFF, failures, jitter).as_secs_f64();
+        let seconds = [1, 2, 7, i32::MAX].map(|failures| after(failures, 1.0));
         assert_eq!(seconds, [1.0, 2.0, 60.0, 60.0]);
         assert_eq!(kubernetes_back_off(1, 0.0), Duration::from_millis(500));
     }

@@ -1,21 +1,25 @@
 //! The watches: what the API server tells goes into the store, and what is news wakes the link it concerns.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::key::Key;
 use super::queue::{Queue, Urgency};
 use super::store::Store;
+use super::{back_off, random};
 use crate::api::{ConditionType, Conditions, InputKind, MigrationLink};
 use crate::decision::{InputReference, Link, Version, truncated};
 use crate::metrics::Metrics;
@@ -40,17 +44,32 @@ pub struct Progress {
     pub what: String,
     listed: AtomicBool,
     tried: watch::Sender<bool>,
+    refused: Mutex<Option<Instant>>,
 }
+
+/// What an operator that may not watch Secrets can do without the right.
+const NO_SECRET_WATCH: &str = ", or has to be started with --secret-access=get, which needs neither list nor watch; until then changed Secrets are \
+     not noticed at once";
+
+/// For so long a refusal counts. The watch is tried again every 10 s at least; that it was let in shows with its first event only, or
+/// when no other refusal came.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
 
 impl Progress {
     /// A watch that has not begun.
     pub fn new(what: String) -> Arc<Self> {
-        Arc::new(Self { what, listed: AtomicBool::new(false), tried: watch::Sender::new(false) })
+        let (listed, tried) = (AtomicBool::new(false), watch::Sender::new(false));
+        Arc::new(Self { what, listed, tried, refused: Mutex::new(None) })
     }
 
     /// Whether the first complete list is in.
     pub fn listed(&self) -> bool {
         self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the API server refuses to let it go on: nothing that changes is noticed.
+    pub fn refused(&self) -> bool {
+        self.refusal().is_some_and(|at| at.elapsed() < REFUSED_FOR)
     }
 
     /// Returns as soon as the first list is in.
@@ -76,8 +95,20 @@ impl Progress {
         self.tried.send_replace(true);
     }
 
-    fn failed(&self) {
+    fn works(&self) {
+        *self.refusal() = None;
+    }
+
+    fn failed(&self, error: &watcher::Error) {
+        if matches!(code(error), Some(403 | 404)) {
+            *self.refusal() = Some(Instant::now());
+        }
         self.tried.send_replace(true);
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Nothing panics while it holds the lock.
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,18 +119,22 @@ impl Watches {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut events = watcher(api, watcher::Config::default()).backoff(BackOff::default()).boxed();
         let mut listed = HashSet::new();
         let mut trouble = Trouble::default();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    trouble.over(&progress.what);
+                    // Init comes before anything was asked of the API server.
+                    if !matches!(event, Event::Init) {
+                        progress.works();
+                        trouble.over(&progress.what);
+                    }
                     self.link_event(event, &mut listed, namespace.as_deref(), &progress);
                 }
                 Err(error) => {
-                    trouble.tell(&progress.what, &error);
-                    progress.failed();
+                    trouble.tell(&progress.what, "", &error);
+                    progress.failed(&error);
                 }
             }
         }
@@ -171,18 +206,22 @@ impl Watches {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let mut events = watcher(api, watcher::Config::default()).backoff(BackOff::default()).boxed();
         let mut unseen = HashSet::new();
         let mut trouble = Trouble::default();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    trouble.over(&progress.what);
+                    // Init comes before anything was asked of the API server.
+                    if !matches!(event, Event::Init) {
+                        progress.works();
+                        trouble.over(&progress.what);
+                    }
                     self.secret_event(event, &mut unseen, namespace.as_deref(), &progress);
                 }
                 Err(error) => {
-                    trouble.tell(&progress.what, &error);
-                    progress.failed();
+                    trouble.tell(&progress.what, NO_SECRET_WATCH, &error);
+                    progress.failed(&error);
                 }
             }
         }
@@ -235,6 +274,34 @@ impl Watches {
     }
 }
 
+/// First and longest wait after a watch failed. They begin anew after two minutes without trouble: kube's own do so with every
+/// event, and as it has one before each attempt to list, a list that fails would be asked for every second, for ever.
+const WAITS: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(10));
+const CALM: Duration = Duration::from_mins(2);
+
+/// Failures in a row, and when the last one was.
+#[derive(Default)]
+struct BackOff {
+    failures: i32,
+    last: Option<Instant>,
+}
+
+impl Iterator for BackOff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        if self.last.replace(Instant::now()).is_some_and(|last| last.elapsed() > CALM) {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        Some(back_off(WAITS, self.failures, random()))
+    }
+}
+
+impl Backoff for BackOff {
+    fn reset(&mut self) {}
+}
+
 fn name(resource: &impl ResourceExt) -> Option<(Key, String)> {
     let meta = resource.meta();
     let key = Key { namespace: meta.namespace.clone()?, name: meta.name.clone()? };
@@ -246,10 +313,12 @@ fn name(resource: &impl ResourceExt) -> Option<(Key, String)> {
 struct Trouble(Option<String>);
 
 impl Trouble {
-    fn tell(&mut self, what: &str, error: &watcher::Error) {
+    /// `way_out`: what helps beside the missing right.
+    fn tell(&mut self, what: &str, way_out: &str, error: &watcher::Error) {
         let text = match code(error) {
             Some(403) => format!(
-                "the operator's role lacks list or watch on {what} (see deploy/rbac.yaml); trying again until it has them"
+                "the operator's role lacks {} on {what} (see deploy/rbac.yaml){way_out}; trying again until it has it",
+                if matches!(error, watcher::Error::InitialListFailed(_)) { "list" } else { "watch" }
             ),
             Some(404) => format!(
                 "{what} cannot be listed because the CustomResourceDefinition is not installed: kubectl apply -f \

@@ -9,8 +9,10 @@ use futures::future::BoxFuture;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use reqwest::{Certificate, redirect, retry};
-use rustls::CertificateError;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, RootCertStore};
 use tokio::time::timeout;
 
 use super::proxy::{Proxies, ProxySettings};
@@ -77,7 +79,13 @@ impl HttpTransport {
         let mut roots = Vec::new();
         for pem in &options.extra_roots {
             let bundle = Certificate::from_pem_bundle(pem).map_err(|_| SetupError::Certificate)?;
-            if bundle.is_empty() {
+            // reqwest looks at what is in them only when its client is built, and then says no more than that.
+            let mut store = RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|_| SetupError::Certificate)?;
+                store.add(certificate).map_err(|_| SetupError::Certificate)?;
+            }
+            if store.is_empty() {
                 return Err(SetupError::Certificate);
             }
             roots.extend(bundle);

@@ -57,12 +57,14 @@ impl Proxies {
         }
         let no_proxy = settings.no_proxy.as_deref().and_then(NoProxy::from_string);
         let mut proxies = Vec::new();
-        if let Some(url) = settings.https.as_ref().or(settings.all.as_ref()) {
-            let proxy = Proxy::https(url).map_err(|_| SetupError::Proxy("HTTPS_PROXY"))?;
+        let set = |setting: &Option<String>, variable| setting.clone().map(|url| (url, variable));
+        let all = set(&settings.all, "ALL_PROXY");
+        if let Some((url, variable)) = set(&settings.https, "HTTPS_PROXY").or(all.clone()) {
+            let proxy = Proxy::https(url).map_err(|_| SetupError::Proxy(variable))?;
             proxies.push(proxy.no_proxy(no_proxy.clone()));
         }
-        if let Some(url) = settings.http.as_ref().or(settings.all.as_ref()) {
-            let proxy = Proxy::http(url).map_err(|_| SetupError::Proxy("HTTP_PROXY"))?;
+        if let Some((url, variable)) = set(&settings.http, "HTTP_PROXY").or(all) {
+            let proxy = Proxy::http(url).map_err(|_| SetupError::Proxy(variable))?;
             proxies.push(proxy.no_proxy(no_proxy));
         }
         let matcher = Matcher::builder()

@@ -10,6 +10,9 @@
     reason = "a test fails by panic"
 )]
 
+mod canary;
 mod crd;
+mod proxy;
+mod rbac;
 mod smoke;
 mod support;

@@ -1,12 +1,20 @@
 //! What every test here stands on.
 
 mod audit;
+mod cloud;
 mod controlplane;
 mod operator;
+mod proxy;
 mod rbac;
 mod tenant;
 mod wait;
 
+pub use audit::Requests;
+#[allow(unused_imports, reason = "each test file takes what it needs")]
+pub use cloud::{Calls, Cloud, PRIVATE_KEY, PUBLIC_KEY};
 pub use controlplane::ControlPlane;
+pub use operator::Operator;
+pub use proxy::{Manner, Proxy};
+pub use rbac::{Rights, user};
 pub use tenant::{ORG_ID, Tenant, link_spec};
 pub use wait::eventually;

@@ -12,6 +12,8 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::PostParams;
+use kube::config::Kubeconfig;
+use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,6 +32,7 @@ pub struct OperatorBuilder<'a> {
     rights: Rights,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    cluster_proxy: Option<String>,
 }
 
 /// A running operator. It is killed when this is dropped, and when the test's process ends in whatever way. When a test fails,
@@ -48,7 +51,13 @@ pub struct Operator<'a> {
 impl<'a> OperatorBuilder<'a> {
     pub(super) fn new(tenant: &'a Tenant<'a>) -> Self {
         let args = vec![format!("--watch-namespace={}", tenant.namespace)];
-        Self { tenant, rights: Rights::namespaced(&tenant.namespace), args, env: Vec::new() }
+        Self {
+            tenant,
+            rights: Rights::namespaced(&tenant.namespace),
+            args,
+            env: Vec::new(),
+            cluster_proxy: None,
+        }
     }
 
     /// Adds a flag, in one word: `--allowed-origin=http://127.0.0.1:1234`.
@@ -60,6 +69,12 @@ impl<'a> OperatorBuilder<'a> {
     /// Sets a variable. The operator has no others of this process, so no proxy.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets `proxy-url` in the kubeconfig.
+    pub fn cluster_proxy(mut self, url: &str) -> Self {
+        self.cluster_proxy = Some(url.to_owned());
         self
     }
 
@@ -141,7 +156,8 @@ impl<'a> OperatorBuilder<'a> {
         let answer = accounts.create_token_request(SERVICE_ACCOUNT, &PostParams::default(), &ask).await;
         let token = answer.expect("a token").status.expect("a token").token;
         let control_plane = self.tenant.control_plane;
-        let cluster = &control_plane.kubeconfig().clusters[0].cluster.clone().expect("a cluster");
+        let mut cluster = control_plane.kubeconfig().clusters[0].cluster.clone().expect("a cluster");
+        cluster.proxy_url.clone_from(&self.cluster_proxy);
         let content = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -189,6 +205,14 @@ impl Operator<'_> {
     /// All that it has printed, stdout and stderr.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).expect("the operator's log")).into_owned()
+    }
+
+    /// The token of its ServiceAccount.
+    pub fn bearer_token(&self) -> String {
+        let kubeconfig =
+            Kubeconfig::read_from(self.log.with_file_name("kubeconfig")).expect("its kubeconfig");
+        let user = kubeconfig.auth_infos.into_iter().next().and_then(|user| user.auth_info).expect("a user");
+        user.token.expect("a token").expose_secret().to_owned()
     }
 
     /// What its ServiceAccount has asked of the API server; an earlier operator of the same namespace included.

@@ -27,7 +27,7 @@ pub struct Rights {
 }
 
 /// API group, resource, verb.
-type Right = (String, String, String);
+pub type Right = (String, String, String);
 
 impl Rights {
     /// `deploy/rbac-namespaced.yaml` for this namespace.
@@ -118,7 +118,8 @@ impl Rights {
         answer.expect("an access review").status.expect("an answer").allowed
     }
 
-    fn granted(&self) -> BTreeSet<Right> {
+    /// Every right that the rules give.
+    pub fn granted(&self) -> BTreeSet<Right> {
         let rules = self.rules();
         let mut rights = BTreeSet::new();
         for rule in &rules {
