@@ -164,7 +164,7 @@ fn ca_file(tenant: &Tenant<'_>, cloud: &Cloud) -> String {
 }
 
 async fn link(tenant: &Tenant<'_>, cloud: &Cloud, base_url: &str) {
-    tenant.create_secret("keys", &cloud.secret_keys(TOKEN)).await;
+    tenant.create_secret("keys", &Cloud::secret_keys(TOKEN)).await;
     tenant.create_link("link", link_spec(base_url)).await;
 }
 

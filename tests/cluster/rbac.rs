@@ -109,7 +109,7 @@ async fn without_the_right_to_write_the_status_the_answer_of_one_post_is_kept_un
     let tenant = Tenant::new().await;
     let cloud = Cloud::start().await;
     let operator = start_without(&tenant, &cloud, "patch", "migrationlinks/status").await;
-    tenant.create_secret("keys", &cloud.secret_keys("a-link-token")).await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
     tenant.create_link("link", link_spec(&cloud.base_url())).await;
     says(&operator, "the operator's role lacks patch on migrationlinks/status").await;
     eventually("it goes on trying", async || {
@@ -163,7 +163,7 @@ async fn conflict_unread() {
     let tenant = Tenant::new().await;
     let cloud = Cloud::start().await;
     let operator = start_without(&tenant, &cloud, "get", "migrationlinks").await;
-    tenant.create_secret("keys", &cloud.secret_keys("a-link-token")).await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
     tenant.create_link("link", link_spec(&cloud.base_url())).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
     conflict(&tenant, &operator).await;
@@ -185,7 +185,7 @@ async fn secrets_unwatched(verb: &str) {
     assert!(operator.log().contains("--secret-access=get"));
     let (status, why) = operator.probe("/readyz").await;
     assert!(status == 503 && why.contains("secrets in namespace"), "{status} {why}");
-    tenant.create_secret("keys", &cloud.secret_keys("a-link-token")).await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
     tenant.create_link("link", link_spec(&cloud.base_url())).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
     tenant.edit_secret("keys", &[("linkToken", "the-next-token")]).await;
@@ -204,7 +204,7 @@ async fn secret_unread() {
     let tenant = Tenant::new().await;
     let cloud = Cloud::start().await;
     let operator = start_without(&tenant, &cloud, "get", "secrets").await;
-    tenant.create_secret("keys", &cloud.secret_keys("a-link-token")).await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
     tenant.create_link("link", link_spec(&cloud.base_url())).await;
     let link = tenant.wait_for_ready("link", "False", "SecretAccessDenied").await;
     let conditions = link.status.unwrap().conditions.unwrap();
@@ -241,7 +241,7 @@ async fn events_unwritten(verb: &str) {
         }
     })
     .await;
-    tenant.create_secret("keys", &cloud.secret_keys("a-link-token")).await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
 
     give_back(&tenant).await;
@@ -264,7 +264,7 @@ async fn events_unwritten(verb: &str) {
 async fn story(tenant: &Tenant<'_>, cloud: &Cloud, mut operator: Operator<'_>) -> Requests {
     tenant.create_link("link", link_spec(&cloud.base_url())).await;
     same_event_twice(tenant).await;
-    tenant.create_secret("keys", &cloud.secret_keys("a-link-token")).await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
     tenant.edit_secret("keys", &[("linkToken", "the-next-token")]).await;
     eventually("the rotation", async || match cloud.calls() {

@@ -61,13 +61,8 @@ impl Cloud {
     }
 
     /// The keys of a Secret that is right: the organization's API keys and this link token.
-    pub fn secret_keys<'a>(&self, token: &'a str) -> [(&'static str, &'a str); 3] {
+    pub fn secret_keys(token: &str) -> [(&'static str, &str); 3] {
         [("publicKey", PUBLIC_KEY), ("privateKey", PRIVATE_KEY), ("linkToken", token)]
-    }
-
-    /// Adds another organization with the same API keys.
-    pub fn add_organization(&self, org_id: &str) {
-        self.simulator.add_organization(org_id, [ApiKeys::new(PUBLIC_KEY, PRIVATE_KEY)]);
     }
 
     /// What was asked since the journal was cleared (`simulator.clear_journal()`).
