@@ -23,7 +23,7 @@ async fn a_proxy_that_is_not_there_is_named_and_the_api_server_is_reached_withou
         let tenant = Tenant::new().await;
         let proxy = format!("http://{}@{address}", USER_INFO.0);
         let operator = start(&tenant, &cloud, &[(variable, &proxy)]).await;
-        link(&tenant, &cloud, &cloud.base_url()).await;
+        link(&tenant, &cloud.base_url()).await;
         let link = tenant.wait_for_ready("link", "False", "EndpointUnavailable").await;
         let message = ready_message(&link);
         assert!(message.contains(&format!("through the proxy http://{address}: ")), "{message}");
@@ -49,7 +49,7 @@ async fn what_no_proxy_names_goes_without_the_proxy() {
     ] {
         let tenant = Tenant::new().await;
         let _operator = start(&tenant, &cloud, &env).await;
-        link(&tenant, &cloud, &cloud.base_url()).await;
+        link(&tenant, &cloud.base_url()).await;
         tenant.wait_for_ready("link", "True", "Synced").await;
     }
 }
@@ -61,7 +61,7 @@ async fn through_a_proxy_that_works_only_tls_passes() {
     let proxy = Proxy::start(Manner::Tunnel).await;
     let url = format!("http://{}@{}", USER_INFO.0, proxy.address());
     let operator = start(&tenant, &cloud, &[("HTTPS_PROXY", &url)]).await;
-    link(&tenant, &cloud, &cloud.base_url()).await;
+    link(&tenant, &cloud.base_url()).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
     assert_eq!(cloud.simulator.link_token(ORG_ID).as_deref(), Some(TOKEN));
 
@@ -92,7 +92,7 @@ async fn requests_to_an_http_origin_are_given_to_its_proxy() {
     let origin = "http://om.invalid:8080";
     let allowed = format!("--allowed-origin={origin}");
     let _operator = tenant.operator().arg(allowed).env("HTTP_PROXY", &cloud.origin()).start().await;
-    link(&tenant, &cloud, &format!("{origin}/api/public/v1.0")).await;
+    link(&tenant, &format!("{origin}/api/public/v1.0")).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
     assert_eq!(cloud.calls().posts, 1);
 }
@@ -105,7 +105,7 @@ async fn a_proxy_that_refuses_is_named() {
         let proxy = Proxy::start(Manner::Refuse(status)).await;
         let url = format!("http://{}@{}", USER_INFO.0, proxy.address());
         let operator = start(&tenant, &cloud, &[("HTTPS_PROXY", &url)]).await;
-        link(&tenant, &cloud, &cloud.base_url()).await;
+        link(&tenant, &cloud.base_url()).await;
         let link = tenant.wait_for_ready("link", "False", "EndpointUnavailable").await;
         let message = ready_message(&link);
         assert!(message.contains(&format!("through the proxy http://{}: ", proxy.address())), "{message}");
@@ -130,7 +130,7 @@ async fn the_proxy_of_the_kubeconfig_leads_to_the_api_server() {
         .env("NO_PROXY", "example.com")
         .start()
         .await;
-    link(&tenant, &cloud, &cloud.base_url()).await;
+    link(&tenant, &cloud.base_url()).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
     let cluster = tenant.control_plane.kubeconfig().clusters[0].cluster.clone().expect("a cluster");
     for (proxy, server) in [(&to_cluster, cluster.server.expect("an address")), (&to_remote, cloud.origin())]
@@ -163,7 +163,7 @@ fn ca_file(tenant: &Tenant<'_>, cloud: &Cloud) -> String {
     format!("--ca-file={}", path.display())
 }
 
-async fn link(tenant: &Tenant<'_>, cloud: &Cloud, base_url: &str) {
+async fn link(tenant: &Tenant<'_>, base_url: &str) {
     tenant.create_secret("keys", &Cloud::secret_keys(TOKEN)).await;
     tenant.create_link("link", link_spec(base_url)).await;
 }
