@@ -105,6 +105,7 @@ fn every_flag_of_the_operator_in_the_text_exists() {
         "type",
         "current",
         "user",
+        "workspace",
     ];
     for word in README.split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
         let Some(flag) =
