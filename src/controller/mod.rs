@@ -102,8 +102,16 @@ impl Controller {
         let kubernetes = Kubernetes::new(client.clone(), metrics.clone());
         let watches =
             Watches { client, store: store.clone(), queue: queue.clone(), metrics: metrics.clone() };
-        let context =
-            Context { store, kubernetes, remote, events, settings, clock: Timestamp::now, jitter: random };
+        let context = Context {
+            store,
+            queue: queue.clone(),
+            kubernetes,
+            remote,
+            events,
+            settings,
+            clock: Timestamp::now,
+            jitter: random,
+        };
         Self {
             context: Arc::new(context),
             queue,

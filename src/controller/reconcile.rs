@@ -8,9 +8,10 @@ use super::act::{self, Reading};
 use super::events::Events;
 use super::key::Key;
 use super::kubernetes::{Kubernetes, KubernetesError};
+use super::queue::{Queue, Urgency};
 use super::store::{Known, Store};
 use crate::api::MigrationLinkStatus;
-use crate::decision::{Call, Link, SecretAccess, Settings, Step, View, announcement, decide};
+use crate::decision::{Call, Link, SecretAccess, Settings, Step, Version, View, announcement, decide};
 use crate::remote::Client;
 
 /// More steps than any pass needs. A pass that takes more is cut, so that a defect cannot become a hot loop.
@@ -20,6 +21,8 @@ const MOST_STEPS: usize = 16;
 pub struct Context {
     /// What is known of the links.
     pub store: Arc<Store>,
+    /// What is due.
+    pub queue: Arc<Queue>,
     /// The Kubernetes API.
     pub kubernetes: Kubernetes,
     /// The HTTP API.
@@ -108,8 +111,12 @@ async fn step(
             let reading = act::read_inputs(&context.kubernetes, link, &versions).await?;
             if context.settings.secret_access == SecretAccess::Watch {
                 for (reference, version) in reading.versions.iter().cloned() {
-                    // The links that this is news to hear it from the watch.
-                    context.store.observe_input(&link.namespace, reference, version);
+                    let before = versions.iter().find(|(known, _)| *known == reference);
+                    let before = before.map_or(&Version::Unknown, |(_, version)| version);
+                    let news = context.store.observe_read(&link.namespace, reference, before, version);
+                    for other in news.iter().filter(|other| *other != key) {
+                        context.queue.wake(other, Urgency::Change);
+                    }
                 }
             }
             *read = Some(Read { uid: link.uid.clone(), generation: link.generation, reading });

@@ -10,6 +10,10 @@
     reason = "a test fails by panic"
 )]
 
+mod apiserver;
+mod calls;
 mod crd;
+mod crowd;
+mod lifecycle;
 mod smoke;
 mod support;

@@ -3,6 +3,7 @@
 mod audit;
 mod cloud;
 mod controlplane;
+mod ledger;
 mod operator;
 mod rbac;
 mod tenant;
@@ -11,5 +12,7 @@ mod wait;
 #[allow(unused_imports, reason = "each test file takes what it needs")]
 pub use cloud::{Calls, Cloud, PRIVATE_KEY, PUBLIC_KEY};
 pub use controlplane::ControlPlane;
+pub use ledger::{EVENT, Ledger, READ_SECRET, WRITE_STATUS};
+pub use operator::{Operator, OperatorBuilder};
 pub use tenant::{ORG_ID, Tenant, link_spec};
 pub use wait::eventually;
