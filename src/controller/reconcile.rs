@@ -11,7 +11,7 @@ use super::kubernetes::{Kubernetes, KubernetesError};
 use super::queue::{Queue, Urgency};
 use super::store::{Known, Store};
 use crate::api::MigrationLinkStatus;
-use crate::decision::{Call, Link, SecretAccess, Settings, Step, View, announcement, decide};
+use crate::decision::{Call, Link, SecretAccess, Settings, Step, Version, View, announcement, decide};
 use crate::remote::Client;
 
 /// More steps than any pass needs. A pass that takes more is cut, so that a defect cannot become a hot loop.
@@ -21,7 +21,7 @@ const MOST_STEPS: usize = 16;
 pub struct Context {
     /// What is known of the links.
     pub store: Arc<Store>,
-    /// Which link is next.
+    /// What is due.
     pub queue: Arc<Queue>,
     /// The Kubernetes API.
     pub kubernetes: Kubernetes,
@@ -111,11 +111,11 @@ async fn step(
             let reading = act::read_inputs(&context.kubernetes, link, &versions).await?;
             if context.settings.secret_access == SecretAccess::Watch {
                 for (reference, version) in reading.versions.iter().cloned() {
-                    // Seen here before the watch tells of it: then nobody else tells the other links of this object.
-                    for other in context.store.observe_input(&link.namespace, reference, version) {
-                        if other != *key {
-                            context.queue.wake(&other, Urgency::Change);
-                        }
+                    let before = versions.iter().find(|(known, _)| *known == reference);
+                    let before = before.map_or(&Version::Unknown, |(_, version)| version);
+                    let news = context.store.observe_read(&link.namespace, reference, before, version);
+                    for other in news.iter().filter(|other| *other != key) {
+                        context.queue.wake(other, Urgency::Change);
                     }
                 }
             }

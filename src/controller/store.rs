@@ -119,21 +119,30 @@ impl Store {
             .collect()
     }
 
-    /// Takes in the version of an object. Returns the links that refer to it, if that is news.
+    /// Takes in the version of an object that a watch tells. Returns the links that refer to it, if that is news.
     pub fn observe_input(&self, namespace: &str, reference: InputReference, version: Version) -> Vec<Key> {
+        self.lock().observe_input(&(namespace.to_owned(), reference), version)
+    }
+
+    /// Takes in the version of an object that a read brought; `before` is what was known when the read began. What the watch
+    /// has told since then may be newer. Returns the links that refer to the object, if the version is news: the watch will
+    /// not tell it again.
+    pub fn observe_read(
+        &self,
+        namespace: &str,
+        reference: InputReference,
+        before: &Version,
+        version: Version,
+    ) -> Vec<Key> {
+        let input = (namespace.to_owned(), reference);
         let mut state = self.lock();
-        let Some(referred) = state.inputs.get_mut(&(namespace.to_owned(), reference)) else {
+        let Some(known) = state.inputs.get(&input).map(|referred| &referred.version) else {
             return Vec::new();
         };
-        if !is_news(&referred.version, &version) {
+        if known != before && !same_object(known, &version) {
             return Vec::new();
         }
-        referred.version = version;
-        referred
-            .links
-            .iter()
-            .map(|name| Key { namespace: namespace.to_owned(), name: name.clone() })
-            .collect()
+        state.observe_input(&input, version)
     }
 
     /// The object with this uid is gone. Returns the links that refer to it.
@@ -171,6 +180,15 @@ impl Known {
 }
 
 impl State {
+    fn observe_input(&mut self, input: &Input, version: Version) -> Vec<Key> {
+        let Some(referred) = self.inputs.get_mut(input).filter(|known| is_news(&known.version, &version))
+        else {
+            return Vec::new();
+        };
+        referred.version = version;
+        referred.links.iter().map(|name| Key { namespace: input.0.clone(), name: name.clone() }).collect()
+    }
+
     fn forget(&mut self, key: &Key) {
         if let Some(known) = self.links.remove(key) {
             self.refer(key, known.link.references());
@@ -240,13 +258,20 @@ fn is_news(known: &Version, version: &Version) -> bool {
     }
 }
 
+fn same_object(this: &Version, that: &Version) -> bool {
+    match (this, that) {
+        (Version::Present { uid: this, .. }, Version::Present { uid: that, .. }) => this == that,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use kube::ResourceExt;
     use serde_json::json;
 
     use super::*;
-    use crate::api::{InputKind, MigrationLink};
+    use crate::api::{InputKind, MigrationLink, MigrationLinkSpec, SecretReference};
 
     fn link(uid: &str, version: u64, secret: &str) -> Link {
         let resource: MigrationLink = serde_json::from_value(json!({
@@ -340,5 +365,62 @@ mod tests {
         assert!(store.get(&key()).is_some());
         store.retain(&HashSet::new(), Some("n"));
         assert!(store.get(&key()).is_none());
+    }
+
+    const NAMESPACE: &str = "n";
+
+    fn store(links: &[&str]) -> Store {
+        let store = Store::default();
+        for name in links {
+            let spec = MigrationLinkSpec {
+                org_id: "5f0d1e2a3b4c5d6e7f801234".into(),
+                base_url: "https://cloud.mongodb.com/api/public/v1.0".into(),
+                secret_ref: SecretReference { name: "keys".into() },
+                sync_interval: None,
+                suspend: None,
+            };
+            let mut link = MigrationLink::new(name, spec);
+            link.metadata.namespace = Some(NAMESPACE.into());
+            link.metadata.uid = Some((*name).into());
+            link.metadata.resource_version = Some("1".into());
+            assert!(store.apply(Link::observe(link).unwrap()));
+        }
+        store
+    }
+
+    fn keys() -> InputReference {
+        InputReference { kind: InputKind::Secret, name: "keys".into() }
+    }
+
+    fn names(links: Vec<Key>) -> Vec<String> {
+        links.into_iter().map(|key| key.name).collect()
+    }
+
+    #[test]
+    fn a_version_is_news_once_whether_a_watch_or_a_read_brings_it() {
+        let store = store(&["a", "b"]);
+        let read = |before, version| names(store.observe_read(NAMESPACE, keys(), &before, version));
+        let told = |version| names(store.observe_input(NAMESPACE, keys(), version));
+        assert_eq!(told(Version::Missing), ["a", "b"]);
+        assert_eq!(read(Version::Missing, present("u", 5)), ["a", "b"]);
+        assert!(told(present("u", 5)).is_empty());
+        assert_eq!(told(present("u", 6)), ["a", "b"]);
+        assert!(read(present("u", 5), present("u", 5)).is_empty(), "older than what is known");
+        assert_eq!(read(present("u", 5), present("u", 7)), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_the_watch_told_during_a_read_stays() {
+        let store = store(&["a"]);
+        let version = || {
+            let link = store.get(&Key { namespace: NAMESPACE.into(), name: "a".into() }).unwrap().link;
+            store.versions(&link).remove(0).1
+        };
+        store.observe_input(NAMESPACE, keys(), present("u", 5));
+        assert!(store.observe_read(NAMESPACE, keys(), &Version::Unknown, Version::Missing).is_empty());
+        assert_eq!(version(), present("u", 5), "created after it was found missing");
+        store.observe_input(NAMESPACE, keys(), Version::Missing);
+        assert!(store.observe_read(NAMESPACE, keys(), &present("u", 5), present("u", 6)).is_empty());
+        assert_eq!(version(), Version::Missing, "deleted after it was read");
     }
 }

@@ -10,8 +10,12 @@
     reason = "a test fails by panic"
 )]
 
+mod apiserver;
+mod calls;
 mod canary;
 mod crd;
+mod crowd;
+mod lifecycle;
 mod proxy;
 mod rbac;
 mod smoke;

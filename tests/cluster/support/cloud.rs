@@ -65,6 +65,11 @@ impl Cloud {
         [("publicKey", PUBLIC_KEY), ("privateKey", PRIVATE_KEY), ("linkToken", token)]
     }
 
+    /// Adds another organization with the same API keys.
+    pub fn add_organization(&self, org_id: &str) {
+        self.simulator.add_organization(org_id, [ApiKeys::new(PUBLIC_KEY, PRIVATE_KEY)]);
+    }
+
     /// What was asked since the journal was cleared (`simulator.clear_journal()`).
     pub fn calls(&self) -> Calls {
         let mut calls = Calls::default();

@@ -3,6 +3,7 @@
 mod audit;
 mod cloud;
 mod controlplane;
+mod ledger;
 mod operator;
 mod proxy;
 mod rbac;
@@ -13,7 +14,8 @@ pub use audit::Requests;
 #[allow(unused_imports, reason = "each test file takes what it needs")]
 pub use cloud::{Calls, Cloud, PRIVATE_KEY, PUBLIC_KEY};
 pub use controlplane::ControlPlane;
-pub use operator::Operator;
+pub use ledger::{EVENT, Ledger, READ_SECRET, WRITE_STATUS};
+pub use operator::{Operator, OperatorBuilder};
 pub use proxy::{Manner, Proxy};
 pub use rbac::{Rights, user};
 pub use tenant::{ORG_ID, Tenant, link_spec};
