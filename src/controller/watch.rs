@@ -48,8 +48,8 @@ pub struct Progress {
 }
 
 /// What an operator that may not watch Secrets can do without the right.
-const NO_SECRET_WATCH: &str = ", or has to be started with --secret-access=get, which needs neither list nor watch; until then changed Secrets are \
-     not noticed at once";
+const NO_SECRET_WATCH: &str = ", or has to be started with --secret-access=get, which needs neither list nor \
+                               watch; until then changed Secrets are not noticed at once";
 
 /// For so long a refusal counts. The watch is tried again every 10 s at least; that it was let in shows with its first event only, or
 /// when no other refusal came.

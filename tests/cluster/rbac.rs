@@ -341,7 +341,7 @@ async fn acknowledged(tenant: &Tenant<'_>, value: &str) {
         .await;
 }
 
-/// What the operator owns of a link is its status, and nothing of the Secret.
+/// What the operator owns of a link is its status.
 async fn only_the_status_is_the_operators(tenant: &Tenant<'_>) {
     let link = tenant.raw_links().get("link").await.expect("the link");
     let owned: Vec<_> = link.metadata.managed_fields.into_iter().flatten().collect();
