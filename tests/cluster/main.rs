@@ -12,6 +12,8 @@
 
 mod canary;
 mod crd;
+mod failures;
+mod inputs;
 mod proxy;
 mod rbac;
 mod smoke;
