@@ -38,6 +38,7 @@ async fn a_suspended_link_is_left_alone_and_then_goes_on() {
         let link = world.tenant.wait_for(name, "it is suspended", is_suspended).await;
         assert_eq!(conditions(&link), [("Ready", "True"), ("Suspended", "True")]);
         assert_eq!(link.status.unwrap().state.as_deref(), Some("SYNCED"));
+        world.announced(name, &["Synced", "Suspended"]).await;
     }
     simulator.clear_journal();
     let requests = operator.requests();
@@ -47,7 +48,8 @@ async fn a_suspended_link_is_left_alone_and_then_goes_on() {
     }
     sleep(A_WHILE).await;
     assert!(simulator.journal().is_empty());
-    assert!(operator.requests().since(&requests).counts().is_empty());
+    let asked = operator.requests().since(&requests);
+    assert!(asked.counts().is_empty(), "{asked:?}");
 
     for (name, stop) in STOPS {
         world.tenant.edit_link(name, stop(false)).await;
