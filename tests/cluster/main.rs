@@ -15,6 +15,8 @@ mod calls;
 mod canary;
 mod crd;
 mod crowd;
+mod failures;
+mod inputs;
 mod lifecycle;
 mod proxy;
 mod rbac;

@@ -3,20 +3,24 @@
 mod audit;
 mod cloud;
 mod controlplane;
+mod diary;
 mod ledger;
 mod operator;
 mod proxy;
 mod rbac;
 mod tenant;
 mod wait;
+mod world;
 
 pub use audit::Requests;
 #[allow(unused_imports, reason = "each test file takes what it needs")]
 pub use cloud::{Calls, Cloud, PRIVATE_KEY, PUBLIC_KEY};
 pub use controlplane::ControlPlane;
+pub use diary::Page;
 pub use ledger::{EVENT, Ledger, READ_SECRET, WRITE_STATUS};
 pub use operator::{Operator, OperatorBuilder};
 pub use proxy::{Manner, Proxy};
 pub use rbac::{Rights, user};
 pub use tenant::{ORG_ID, Tenant, link_spec};
 pub use wait::eventually;
+pub use world::{World, is_sound, keys, org_id, spec, token, trouble};

@@ -1,0 +1,31 @@
+//! The failure table of the design on real sockets: each class to its reason, and back again once its cause is mended.
+
+mod answers;
+mod case;
+mod digest;
+mod lost;
+mod passing;
+mod refusals;
+mod tls;
+mod unreachable;
+
+use std::fs;
+
+use migrationlink_operator::api::Reason;
+
+use case::Case;
+
+/// Each reason stands in an expectation of these tests or of those of the inputs.
+#[test]
+fn no_reason_is_without_a_test_that_drives_a_link_into_it() {
+    let mut tests = String::new();
+    for folder in ["failures", "inputs"] {
+        let folder = format!("{}/tests/cluster/{folder}", env!("CARGO_MANIFEST_DIR"));
+        for file in fs::read_dir(folder).expect("the tests' folder") {
+            tests += &fs::read_to_string(file.expect("a file").path()).expect("a test");
+        }
+    }
+    for reason in Reason::ALL {
+        assert!(tests.contains(&format!("\"{reason}\"")), "{reason}");
+    }
+}
