@@ -4,8 +4,9 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 CRD := crds/migrationlinks.yaml
 
-# The tests that need a control plane are one program, tests/cluster/main.rs. Every file tests/*.rs is a program that needs none.
-unit_tests := $(patsubst %.rs,--test %,$(notdir $(wildcard tests/*.rs simulator/tests/*.rs)))
+# The tests that need a control plane are one program, tests/cluster/main.rs. Every other program under tests/ needs none.
+programs := $(wildcard tests/*.rs simulator/tests/*.rs) $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs simulator/tests/*/main.rs))
+unit_tests := $(patsubst %,--test %,$(filter-out cluster,$(basename $(notdir $(programs)))))
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
