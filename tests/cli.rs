@@ -127,6 +127,17 @@ fn without_a_cluster_it_ends_with_a_sentence_and_exit_code_1() {
     }
 }
 
+/// The parser's own error shows the lines around the mistake.
+#[test]
+fn a_line_of_a_broken_kubeconfig_is_never_shown() {
+    let broken = dir("kubeconfig-canary").join("broken");
+    let text = "apiVersion: v1\nkind: Config\nusers:\n- name: u\n  user:\n    token: canary-token\n    client-key-data canary-key\n";
+    fs::write(&broken, text).unwrap();
+    let ended = run_os(&QUIET, &[("KUBECONFIG", broken.as_os_str())]);
+    assert_failure(&ended, &["no way to the Kubernetes API", "kubeconfig"]);
+    assert!(!ended.stderr.contains("canary") && !ended.stdout.contains("canary"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_ca_file_that_cannot_be_used_is_named() {
     let dir = dir("ca");

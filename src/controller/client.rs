@@ -1,20 +1,22 @@
 //! The client for the Kubernetes API.
 
-use kube::config::{InferConfigError, Kubeconfig};
+use std::error::Error;
+
+use kube::config::{InferConfigError, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
-/// Why there is no client.
+/// Why there is no client. It holds no error of kube's: these show lines of the kubeconfig, and so its credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Neither a kubeconfig nor the environment of a pod.
-    #[error("no way to the Kubernetes API: neither a usable kubeconfig nor a pod's service account ({0})")]
-    Config(#[source] Box<InferConfigError>),
+    #[error("no way to the Kubernetes API: neither a usable kubeconfig ({0}) nor a pod's service account")]
+    Config(String),
     /// The kubeconfig's proxy.
     #[error("the kubeconfig's proxy-url is not a URL")]
     Proxy,
     /// TLS or authentication cannot be set up.
-    #[error("the Kubernetes client cannot be made: {0}")]
-    Client(#[source] Box<kube::Error>),
+    #[error("the Kubernetes client cannot be made: check the kubeconfig's certificates, keys and user")]
+    Client,
 }
 
 /// A client from the kubeconfig or, inside a pod, from its service account.
@@ -22,14 +24,33 @@ pub enum ClientError {
 /// # Errors
 /// [`ClientError`]; an API server that cannot be reached is none.
 pub async fn client() -> Result<Client, ClientError> {
-    let mut config = Config::infer().await.map_err(|error| ClientError::Config(Box::new(error)))?;
+    let mut config = Config::infer().await.map_err(|error| ClientError::Config(problem(&error)))?;
     // kube takes HTTPS_PROXY for the API server, too. These variables are for the remote API: only a proxy that the
     // kubeconfig itself names is meant for the API server.
     config.proxy_url = match own_proxy() {
         Some(url) => Some(url.parse().map_err(|_| ClientError::Proxy)?),
         None => None,
     };
-    Client::try_from(config).map_err(|error| ClientError::Client(Box::new(error)))
+    Client::try_from(config).map_err(|_| ClientError::Client)
+}
+
+/// What is wrong with the kubeconfig, in words of ours.
+fn problem(error: &InferConfigError) -> String {
+    match error.source().and_then(|source| source.downcast_ref()) {
+        Some(KubeconfigError::FindPath) => "there is none".into(),
+        Some(KubeconfigError::ReadConfig(error, path)) => {
+            format!("{} cannot be read: {error}", path.display())
+        }
+        Some(KubeconfigError::Parse(_)) => "it is not the YAML of a kubeconfig".into(),
+        Some(KubeconfigError::CurrentContextNotSet) => "it names no current context".into(),
+        Some(KubeconfigError::LoadContext(name)) => format!("it has no context {name}"),
+        Some(KubeconfigError::LoadClusterOfContext(name)) => format!("it has no cluster {name}"),
+        // kube reads the variables before we can tell it not to.
+        Some(KubeconfigError::ParseProxyUrl(_) | KubeconfigError::ParseNoProxy(_)) => {
+            "its proxy-url, HTTPS_PROXY or NO_PROXY cannot be read".into()
+        }
+        _ => "its cluster, certificates or user cannot be used".into(),
+    }
 }
 
 /// `proxy-url` of the kubeconfig's current cluster.

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::api::{MANAGER, MigrationLink, MigrationLinkStatus};
@@ -16,6 +17,8 @@ use crate::metrics::{Metrics, Outcome};
 
 /// The longest that one call may take, kube's own retries included.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Secrets that are read at the same time, however many links are worked on.
+const SECRETS_AT_ONCE: usize = 8;
 
 /// Why a call to the Kubernetes API failed. It holds nothing of an answer's body: that may be a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,12 +51,14 @@ pub enum KubernetesError {
 pub struct Kubernetes {
     client: Client,
     metrics: Arc<Metrics>,
+    /// A Secret may have 1 MiB, and takes several times that while it is read.
+    reading: Arc<Semaphore>,
 }
 
 impl Kubernetes {
     /// Calls through this client.
     pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics }
+        Self { client, metrics, reading: Arc::new(Semaphore::new(SECRETS_AT_ONCE)) }
     }
 
     /// Reads a Secret.
@@ -62,7 +67,12 @@ impl Kubernetes {
     /// [`KubernetesError`]; `NotFound` when there is none of this name.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, KubernetesError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        self.call("get_secret", "get on secrets", api.get(name)).await
+        let read = async {
+            // Never closed, so that there is always a permit in the end.
+            let _permit = self.reading.acquire().await;
+            api.get(name).await
+        };
+        self.call("get_secret", "get on secrets", read).await
     }
 
     /// Reads a link.

@@ -119,7 +119,7 @@ impl Watches {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let mut events = watcher(api, watcher::Config::default()).backoff(BackOff::default()).boxed();
+        let mut events = watcher(api, pages()).backoff(BackOff::default()).boxed();
         let mut listed = HashSet::new();
         let mut trouble = Trouble::default();
         while let Some(event) = events.next().await {
@@ -201,12 +201,12 @@ impl Watches {
 
     /// Watches the metadata of the Secrets of one namespace, or of all; ends never.
     pub async fn secrets(self, namespace: Option<String>, progress: Arc<Progress>) {
-        // A watch on this type asks for metadata only: no value of a Secret comes over the wire.
+        // A watch on this type asks for metadata only. (An annotation may hold a value; nothing of it is kept.)
         let api: Api<PartialObjectMeta<Secret>> = match &namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let mut events = watcher(api, watcher::Config::default()).backoff(BackOff::default()).boxed();
+        let mut events = watcher(api, pages()).backoff(BackOff::default()).boxed();
         let mut unseen = HashSet::new();
         let mut trouble = Trouble::default();
         while let Some(event) = events.next().await {
@@ -300,6 +300,11 @@ impl Iterator for BackOff {
 
 impl Backoff for BackOff {
     fn reset(&mut self) {}
+}
+
+/// Lists come in small pages: a page is in memory twice while it is read, and annotations alone may have 256 KiB each.
+fn pages() -> watcher::Config {
+    watcher::Config::default().page_size(50)
 }
 
 fn name(resource: &impl ResourceExt) -> Option<(Key, String)> {

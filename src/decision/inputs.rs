@@ -66,7 +66,7 @@ pub struct Credentials {
 /// What one Secret says.
 #[derive(Debug)]
 pub struct SecretRead {
-    /// Fingerprint of all the values that are looked at.
+    /// Fingerprint of all the values that are looked at; of the problem, where they cannot be used.
     pub content: String,
     /// The values, or what is wrong with them, in words for a person.
     pub credentials: Result<Credentials, String>,
@@ -103,13 +103,16 @@ impl Credentials {
 
 /// Reads the data of a Secret. The values are moved in, and what is not kept of them is overwritten.
 pub fn read_secret(uid: &str, mut data: BTreeMap<String, Vec<u8>>) -> SecretRead {
-    let looked_at: Vec<&[u8]> = KEYS
-        .iter()
-        .filter_map(|key| data.get(*key).map(|value| [key.as_bytes(), value.trim_ascii()]))
-        .flatten()
-        .collect();
-    let content = fingerprint(uid, looked_at);
     let credentials = credentials(&data);
+    let content = match &credentials {
+        Ok(_) => {
+            let looked_at =
+                KEYS.iter().filter_map(|key| Some([key.as_bytes(), data.get(*key)?.trim_ascii()]));
+            fingerprint(uid, looked_at.flatten())
+        }
+        // Of a Secret that is not meant for us not even that: a short password could be guessed from it.
+        Err(problem) => fingerprint(uid, [problem.as_bytes()]),
+    };
     data.values_mut().for_each(Zeroize::zeroize);
     SecretRead { content, credentials }
 }
@@ -242,6 +245,19 @@ mod tests {
         );
         assert_ne!(content, read(&[("publicKey", "a"), ("privateKey", "b"), ("linkToken", "u")]).content);
         assert_ne!(content, read(&[("publicKey", "a"), ("privateKey", "b")]).content);
+    }
+
+    /// A link may name a Secret that is not meant for it: its values must not be guessable from the status.
+    #[test]
+    fn nothing_of_the_values_of_an_unusable_secret_is_in_its_content() {
+        let content = |entries: &[(&str, &str)]| read(entries).content;
+        assert_eq!(content(&[("clientSecret", "hunter2")]), content(&[("clientSecret", "letmein")]));
+        assert_eq!(content(&[("privateKey", "a")]), content(&[("privateKey", "b")]));
+        assert_ne!(
+            content(&[("privateKey", "a")]),
+            content(&[("publicKey", "a")]),
+            "another problem is another content"
+        );
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Client {
                 if second_reading && response.status.is_success() {
                     call.slot.ignore_op();
                 }
-                return classify(call.operation, &response, now);
+                return classify(call.operation, &response, now).map(|answer| call.without_echo(answer));
             }
             call.slot.forget(authorization.session);
             // A refusal of a nonce from the cache, or of a stale one, says nothing about the credentials.
@@ -188,6 +188,13 @@ impl Client {
 impl Call<'_> {
     fn answer_known(&self) -> Option<Authorization> {
         self.slot.answer(self.keys, &self.method, &self.uri)
+    }
+
+    /// The answer, without a state that shows something of the token that was sent: a server that echoes.
+    fn without_echo(&self, answer: Answer) -> Answer {
+        let token = self.token.map_or("", ExposeSecret::expose_secret);
+        let echo = |state: &String| !token.is_empty() && (token.contains(state) || state.contains(token));
+        Answer { state: answer.state.filter(|state| !echo(state)) }
     }
 
     /// Answers a challenge that was just received.

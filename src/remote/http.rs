@@ -151,6 +151,10 @@ async fn read(mut response: reqwest::Response) -> Body {
 
 /// What an error of reqwest means, out of the chain of its sources. Its text is not used.
 fn problem(error: &reqwest::Error, proxy: Option<String>) -> TransportError {
+    if !error.is_connect() {
+        // Also where TLS breaks: the handshake was over, and the request may have been sent.
+        return if error.is_timeout() { TransportError::Timeout } else { TransportError::Broken };
+    }
     if let Some(tls) = find::<rustls::Error>(error) {
         return match tls {
             rustls::Error::InvalidCertificate(problem) => {
@@ -158,9 +162,6 @@ fn problem(error: &reqwest::Error, proxy: Option<String>) -> TransportError {
             }
             _ => TransportError::TlsBrokenOff,
         };
-    }
-    if !error.is_connect() {
-        return if error.is_timeout() { TransportError::Timeout } else { TransportError::Broken };
     }
     let problem = match find::<io::Error>(error).map(io::Error::kind) {
         _ if error.is_timeout() => ConnectProblem::NoAnswer,

@@ -39,6 +39,20 @@ async fn a_first_call_asks_for_a_challenge_and_the_next_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_state_that_echoes_the_token_is_none() {
+    for (state, known) in [
+        ("SYNCED", true),
+        ("link-token-canary", false),
+        ("link-token", false),
+        ("x link-token-canary", false),
+    ] {
+        let said = answer(201, &format!(r#"{{"status": "{state}"}}"#));
+        let (client, _) = Mock::script(vec![nonce("a"), said]);
+        assert_eq!(link(&client).await.unwrap().state.is_some(), known, "{state}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_nonce_from_the_cache_is_no_verdict() {
     let server = Server::new("private-canary");
     let (client, mock) = mock_of(&server);

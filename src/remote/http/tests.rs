@@ -63,6 +63,15 @@ impl Ca {
 
     /// A TLS server with a certificate for `name`, valid until the year `until`.
     fn serve(&self, name: &str, until: i32) -> String {
+        let config = self.config(name, until);
+        let address = listen(move |stream| {
+            let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+            respond(&mut tls, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        });
+        format!("https://localhost:{}/", address.port())
+    }
+
+    fn config(&self, name: &str, until: i32) -> Arc<ServerConfig> {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let key = KeyPair::generate().unwrap();
@@ -72,12 +81,7 @@ impl Ca {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
-        let config = Arc::new(config);
-        let address = listen(move |stream| {
-            let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
-            respond(&mut tls, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
-        });
-        format!("https://localhost:{}/", address.port())
+        Arc::new(config)
     }
 }
 
@@ -143,6 +147,20 @@ async fn a_handshake_that_is_broken_off_is_told_from_no_connection() {
     // No answer from the resolver, where there is no network.
     let expected = [ConnectProblem::NameNotResolved, ConnectProblem::NoAnswer].map(connect);
     assert!(expected.contains(&unknown), "{unknown:?}");
+}
+
+/// The request was sent by then, and may have had its effect.
+#[tokio::test]
+async fn tls_that_breaks_after_the_request_is_a_broken_connection() {
+    let ca = Ca::new("a");
+    let config = ca.config("localhost", 4000);
+    let address = listen(move |stream| {
+        let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+        assert!(tls.read(&mut [0; 512]).unwrap() > 0);
+        tls.sock.write_all(b"this is no TLS record").unwrap();
+    });
+    let url = format!("https://localhost:{}/", address.port());
+    assert_eq!(error(&trusting(&ca), &url).await, TransportError::Broken);
 }
 
 #[tokio::test]
