@@ -107,6 +107,10 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         store,
         metrics: metrics.clone(),
         settings: settings(config),
+        secret_access: match config.secret_access {
+            config::SecretAccess::Watch => SecretAccess::Watch,
+            config::SecretAccess::Get => SecretAccess::Get,
+        },
         namespaces: config.watch_namespaces.clone(),
         concurrency: usize::from(config.concurrency),
     });
@@ -148,10 +152,6 @@ fn settings(config: &Config) -> Settings {
     Settings {
         allowed_origins: Origins(config.allowed_origins.clone()),
         sync_interval: config.sync_interval,
-        secret_access: match config.secret_access {
-            config::SecretAccess::Watch => SecretAccess::Watch,
-            config::SecretAccess::Get => SecretAccess::Get,
-        },
         started_at: Timestamp::now(),
     }
 }

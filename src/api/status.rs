@@ -115,4 +115,28 @@ pub struct InputRecord {
 pub enum InputKind {
     /// A core/v1 Secret.
     Secret,
+    /// One that a newer version of the operator knows. Such records are not kept.
+    #[serde(other, skip_serializing)]
+    #[schemars(skip)]
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_status_of_a_newer_version_can_be_read() {
+        let status = json!({
+            "observedGeneration": 3,
+            "inputs": [{"kind": "ConfigMap", "name": "om-ca"}, {"kind": "Secret", "name": "keys"}],
+            "link": {"newer": true},
+            "newer": {"a": 1}
+        });
+        let status: MigrationLinkStatus = serde_json::from_value(status).unwrap();
+        let kinds: Vec<_> = status.inputs.unwrap().iter().map(|record| record.kind).collect();
+        assert_eq!(kinds, [InputKind::Other, InputKind::Secret]);
+    }
 }

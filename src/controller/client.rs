@@ -1,6 +1,7 @@
 //! The client for the Kubernetes API.
 
 use std::error::Error;
+use std::time::Duration;
 
 use kube::config::{InferConfigError, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
@@ -31,6 +32,9 @@ pub async fn client() -> Result<Client, ClientError> {
         Some(url) => Some(url.parse().map_err(|_| ClientError::Proxy)?),
         None => None,
     };
+    // Longer than a watch lasts (290 s). Without it a list or watch that is never answered stands for ever.
+    config.read_timeout = Some(Duration::from_mins(5));
+    config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|_| ClientError::Client)
 }
 

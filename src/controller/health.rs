@@ -1,6 +1,7 @@
 //! What the probes are told.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::queue::Queue;
@@ -14,18 +15,24 @@ const STANDSTILL: Duration = Duration::from_mins(2);
 pub struct ControllerHealth {
     queue: Arc<Queue>,
     watches: Vec<Arc<Progress>>,
+    working: Arc<AtomicBool>,
     concurrency: usize,
 }
 
 impl ControllerHealth {
-    pub(super) fn new(queue: Arc<Queue>, watches: Vec<Arc<Progress>>, concurrency: usize) -> Self {
-        Self { queue, watches, concurrency }
+    pub(super) fn new(
+        queue: Arc<Queue>,
+        watches: Vec<Arc<Progress>>,
+        working: Arc<AtomicBool>,
+        concurrency: usize,
+    ) -> Self {
+        Self { queue, watches, working, concurrency }
     }
 }
 
 impl Health for ControllerHealth {
     fn live(&self) -> Result<(), String> {
-        let working = self.watches.iter().all(|watch| watch.listed());
+        let working = self.working.load(Ordering::Relaxed);
         if working && self.queue.in_flight() < self.concurrency && self.queue.overdue() > STANDSTILL {
             return Err("a link has been due for 2 minutes and nothing takes it".into());
         }

@@ -16,10 +16,11 @@ use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{join_all, ready};
+use futures::future::{join_all, ready, select_all};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::sync::Semaphore;
@@ -52,7 +53,7 @@ pub struct Controller {
     metrics: Arc<Metrics>,
     watches: Watches,
     links: Vec<(Option<String>, Arc<Progress>)>,
-    secrets: Vec<(Option<String>, Arc<Progress>)>,
+    working: Arc<AtomicBool>,
     sending: futures::future::BoxFuture<'static, ()>,
     concurrency: usize,
 }
@@ -69,6 +70,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What the administrator set.
     pub settings: Settings,
+    /// How changed Secrets are noticed.
+    pub secret_access: SecretAccess,
     /// The namespaces to work in; all if there are none.
     pub namespaces: Vec<String>,
     /// Links worked on at the same time.
@@ -83,7 +86,8 @@ pub struct EndedEarly(&'static str);
 impl Controller {
     /// Puts the parts together. Nothing runs before [`Controller::run`].
     pub fn new(parts: Parts) -> Self {
-        let Parts { client, remote, store, metrics, settings, namespaces, concurrency } = parts;
+        let Parts { client, remote, store, metrics, settings, secret_access, namespaces, concurrency } =
+            parts;
         let scopes: Vec<Option<String>> =
             if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
         let progress = |what: &str| {
@@ -95,8 +99,7 @@ impl Controller {
             scopes.iter().map(of).collect::<Vec<_>>()
         };
         let links = progress("migrationlinks");
-        let secrets =
-            if settings.secret_access == SecretAccess::Watch { progress("secrets") } else { Vec::new() };
+        let secrets = if secret_access == SecretAccess::Watch { progress("secrets") } else { Vec::new() };
         let queue = Arc::new(Queue::default());
         let (events, sending) = Events::new(client.clone(), metrics.clone());
         let kubernetes = Kubernetes::new(client.clone(), metrics.clone());
@@ -109,6 +112,7 @@ impl Controller {
             remote,
             events,
             settings,
+            secrets,
             clock: Timestamp::now,
             jitter: random,
         };
@@ -118,7 +122,7 @@ impl Controller {
             metrics,
             watches,
             links,
-            secrets,
+            working: Arc::default(),
             sending: sending.boxed(),
             concurrency,
         }
@@ -126,8 +130,9 @@ impl Controller {
 
     /// What the probes ask.
     pub fn health(&self) -> ControllerHealth {
-        let watches = self.links.iter().chain(&self.secrets).map(|(_, progress)| progress.clone()).collect();
-        ControllerHealth::new(self.queue.clone(), watches, self.concurrency)
+        let watches =
+            self.links.iter().chain(&self.context.secrets).map(|(_, progress)| progress.clone()).collect();
+        ControllerHealth::new(self.queue.clone(), watches, self.working.clone(), self.concurrency)
     }
 
     /// Works until `shutdown` is done; what is under way then is finished, for 10 s at most.
@@ -156,16 +161,19 @@ impl Controller {
 
     /// Watches and works for ever.
     async fn work(&self, watching: &mut JoinSet<()>, passes: &mut JoinSet<()>) -> EndedEarly {
-        // The Secret watch begins after the first list of links: only the names that links refer to are kept. The work
-        // begins after both, so that what is as it was costs nothing.
         for (scope, progress) in &self.links {
             watching.spawn(self.watches.clone().links(scope.clone(), progress.clone()));
         }
-        join_all(self.links.iter().map(|(_, progress)| progress.until_listed())).await;
-        for (scope, progress) in &self.secrets {
-            watching.spawn(self.watches.clone().secrets(scope.clone(), progress.clone()));
+        for ((_, links), (scope, secrets)) in self.links.iter().zip(&self.context.secrets) {
+            // Only the names that links refer to are kept, so these are listed first.
+            let (links, secrets, scope, watches) =
+                (links.clone(), secrets.clone(), scope.clone(), self.watches.clone());
+            watching.spawn(async move {
+                links.until_listed().await;
+                watches.secrets(scope, secrets).await;
+            });
         }
-        join_all(self.secrets.iter().map(|(_, progress)| progress.until_tried())).await;
+        self.until_known().await;
         let slots = Arc::new(Semaphore::new(self.concurrency));
         loop {
             let due = async {
@@ -189,6 +197,24 @@ impl Controller {
                 }
             }
         }
+    }
+
+    /// Waits for the first lists, so that what is as it was costs nothing. A namespace that the operator may not see
+    /// stops no other.
+    async fn until_known(&self) {
+        let scope_known = |index: usize| async move {
+            if let Some((_, links)) = self.links.get(index) {
+                links.until_listed().await;
+            }
+            if let Some((_, secrets)) = self.context.secrets.get(index) {
+                secrets.until_tried().await;
+            }
+        };
+        join_all(self.links.iter().map(|(_, links)| links.until_tried())).await;
+        select_all((0..self.links.len()).map(|index| scope_known(index).boxed_local())).await;
+        let listed = self.links.iter().enumerate().filter(|(_, (_, links))| links.listed());
+        join_all(listed.map(|(index, _)| scope_known(index))).await;
+        self.working.store(true, Ordering::Relaxed);
     }
 }
 

@@ -10,6 +10,7 @@ use super::key::Key;
 use super::kubernetes::{Kubernetes, KubernetesError};
 use super::queue::{Queue, Urgency};
 use super::store::{Known, Store};
+use super::watch::Scope;
 use crate::api::MigrationLinkStatus;
 use crate::decision::{Call, Link, SecretAccess, Settings, Step, Version, View, announcement, decide};
 use crate::remote::Client;
@@ -31,10 +32,22 @@ pub struct Context {
     pub events: Events,
     /// What the administrator set.
     pub settings: Settings,
+    /// The watches of Secrets; none where Secrets are only read.
+    pub secrets: Vec<Scope>,
     /// The time.
     pub clock: fn() -> Timestamp,
     /// A random number from 0 to 1.
     pub jitter: fn() -> f64,
+}
+
+impl Context {
+    /// How a changed Secret of this namespace is noticed now.
+    fn secret_access(&self, namespace: &str) -> SecretAccess {
+        let watched = self.secrets.iter().any(|(scope, progress)| {
+            scope.as_ref().is_none_or(|scope| scope == namespace) && progress.listed() && !progress.refused()
+        });
+        if watched { SecretAccess::Watch } else { SecretAccess::Get }
+    }
 }
 
 /// How a pass ended.
@@ -99,6 +112,7 @@ async fn step(
         link,
         settings: &context.settings,
         memory: &known.memory,
+        secret_access: context.secret_access(&link.namespace),
         versions: &versions,
         inputs: read.as_ref().map(|read| &read.reading.inputs),
         answered: known.answered.as_deref(),
@@ -109,7 +123,7 @@ async fn step(
         Step::Wait(until) => return Ok(Some(until)),
         Step::ReadInputs => {
             let reading = act::read_inputs(&context.kubernetes, link, &versions).await?;
-            if context.settings.secret_access == SecretAccess::Watch {
+            if !context.secrets.is_empty() {
                 for (reference, version) in reading.versions.iter().cloned() {
                     let before = versions.iter().find(|(known, _)| *known == reference);
                     let before = before.map_or(&Version::Unknown, |(_, version)| version);
@@ -167,12 +181,12 @@ async fn publish(
                 tracing::info!(link = %key, reason = announcement.reason, "{}", announcement.note);
                 context.events.send(link, announcement);
             }
-            context.store.apply(written);
+            context.store.update(written);
             Ok(true)
         }
         Err(KubernetesError::Conflict) => match context.kubernetes.link(&key.namespace, &key.name).await {
             Ok(newer) => {
-                context.store.apply(newer);
+                context.store.update(newer);
                 Ok(false)
             }
             Err(KubernetesError::NotFound) => {

@@ -69,6 +69,14 @@ impl Store {
         changed
     }
 
+    /// Takes in the answer to a call of ours. A link that is gone by now stays gone: only the watch brings new ones.
+    pub fn update(&self, link: Link) {
+        let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
+        if self.get(&key).is_some() {
+            self.apply(link);
+        }
+    }
+
     /// The resource is gone. True if it was known.
     pub fn remove(&self, key: &Key, uid: &str) -> bool {
         let mut state = self.lock();
@@ -316,6 +324,19 @@ mod tests {
         written.resource_version = "10".into();
         assert!(!store.apply(written), "a version that differs in nothing that a decision looks at");
         assert!(store.apply(link("a", 11, "s")), "somebody wiped the status");
+    }
+
+    #[test]
+    fn the_answer_to_our_own_call_brings_no_deleted_link_back() {
+        let store = Store::default();
+        store.update(link("a", 5, "s"));
+        assert!(store.get(&key()).is_none());
+        store.apply(link("a", 5, "s"));
+        store.update(link("a", 6, "s"));
+        assert_eq!(store.get(&key()).unwrap().link.resource_version, "6");
+        store.remove(&key(), "a");
+        store.update(link("a", 7, "s"));
+        assert!(store.get(&key()).is_none());
     }
 
     #[test]

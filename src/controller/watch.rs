@@ -37,6 +37,9 @@ pub struct Watches {
     pub metrics: Arc<Metrics>,
 }
 
+/// One watch: its namespace (None for all), and how far it is.
+pub type Scope = (Option<String>, Arc<Progress>);
+
 /// How far one watch is.
 #[derive(Debug)]
 pub struct Progress {
@@ -234,6 +237,8 @@ impl Watches {
         within: Option<&str>,
         progress: &Progress,
     ) {
+        // What the first list tells is not new, only new to us: it must not overtake what people change meanwhile.
+        let urgency = if progress.listed() { Urgency::Change } else { Urgency::Routine };
         let news = match event {
             Event::Init => {
                 *unseen = self.store.inputs(within);
@@ -269,7 +274,7 @@ impl Watches {
             }
         };
         for key in news {
-            self.queue.wake(&key, Urgency::Change);
+            self.queue.wake(&key, urgency);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::backoff::{self, PROGRESS_DEADLINE};
 use super::inputs::{Fingerprints, Inputs, Unusable};
 use super::message;
 use super::observe::{SecretAccess, View};
-use super::outcome::{Settled, settle};
+use super::outcome::{NOT_SYNCED, Settled, settle};
 use super::status::{Draft, reason_of, silent};
 use crate::api::{Beside, ConditionType, Conditions, LinkRecord, MigrationLinkStatus, Reason};
 
@@ -85,6 +85,16 @@ fn held_back(view: &View<'_>) -> Option<Step> {
         draft.status.inputs = Some(inputs.records.clone());
     }
     draft.resumed();
+    // A silent rate limit holds back something new: that must not read as done.
+    if !draft.failed() && view.changed() {
+        let accepted = draft.record().token_fingerprint.clone();
+        let read = view.inputs.and_then(|inputs| inputs.usable.as_ref().ok());
+        if read.is_some_and(|read| Some(&read.token) != accepted.as_ref()) {
+            draft.status.state = Some(NOT_SYNCED.to_owned());
+        }
+        draft.not_ready(hold.reason, &message::held_back());
+        draft.retry(1, hold.until);
+    }
     Some(publish_or_wait(view, draft, hold.until))
 }
 
@@ -129,7 +139,7 @@ fn unusable_inputs(view: &View<'_>, inputs: &Inputs, unusable: &Unusable) -> Ste
     let interval = view.link.interval(view.settings);
     let delay = backoff::delay(unusable.reason, attempts, None, interval, view.jitter).or_else(|| {
         // Nobody tells when the object changes: look again.
-        (view.settings.secret_access == SecretAccess::Get).then(|| backoff::slow(attempts, view.jitter))
+        (view.secret_access == SecretAccess::Get).then(|| backoff::slow(attempts, view.jitter))
     });
     draft.not_ready(unusable.reason, &unusable.message);
     match delay {
@@ -163,7 +173,7 @@ fn hold(view: &View<'_>) -> Option<Hold> {
         return Some(Hold { reason, until: Some(until) });
     }
     let woken = matches!(reason, Reason::SecretNotFound | Reason::InvalidSecret)
-        && view.settings.secret_access == SecretAccess::Watch
+        && view.secret_access == SecretAccess::Watch
         && view.inputs.is_none_or(|inputs| inputs.usable.as_ref().is_err_and(|now| now.reason == reason));
     woken.then_some(Hold { reason, until: None })
 }

@@ -77,6 +77,12 @@ pub(super) fn check_failing(failure: &CallFailure, answered: Option<Timestamp>) 
     format!("The link was SYNCED when the API last answered ({last}). {}", failure.message)
 }
 
+pub(super) fn held_back() -> String {
+    "The API limits the requests of this API key; what was changed is acted on as soon as it may be asked again. To be \
+     quicker, give this link an API key of its own."
+        .to_owned()
+}
+
 pub(super) fn suspended() -> String {
     "Nothing is called: spec.suspend or the annotation migrationlink.dev/paused is true. To resume, take it away."
         .to_owned()

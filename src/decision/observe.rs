@@ -90,8 +90,6 @@ pub struct Settings {
     pub allowed_origins: Origins,
     /// The check interval of links that do not set one.
     pub sync_interval: Duration,
-    /// How changed Secrets are noticed.
-    pub secret_access: SecretAccess,
     /// When this process began.
     pub started_at: Timestamp,
 }
@@ -127,6 +125,8 @@ pub struct View<'a> {
     pub settings: &'a Settings,
     /// What this process remembers.
     pub memory: &'a Memory,
+    /// How a changed Secret is noticed now: like [`SecretAccess::Get`] also while the watch is refused.
+    pub secret_access: SecretAccess,
     /// The versions of the link's inputs, in the order of [`Link::references`].
     pub versions: &'a [(InputReference, Version)],
     /// What this pass has read of the inputs.
@@ -155,6 +155,10 @@ impl Link {
         let annotations = annotations.unwrap_or_default();
         let mark =
             |key: &str| annotations.get(key).filter(|value| !value.is_empty()).map(|value| shortened(value));
+        let mut status = resource.status.unwrap_or_default();
+        if let Some(inputs) = &mut status.inputs {
+            inputs.retain(|record| record.kind != InputKind::Other);
+        }
         Some(Self {
             namespace: namespace?,
             name: name?,
@@ -163,7 +167,7 @@ impl Link {
             generation: generation.unwrap_or_default(),
             deleting: deletion_timestamp.is_some(),
             spec: resource.spec,
-            status: resource.status.unwrap_or_default(),
+            status,
             reconcile_at: mark(RECONCILE_AT),
             relink_at: mark(RELINK_AT),
             paused: annotations.get(PAUSED).is_some_and(|value| value == "true"),

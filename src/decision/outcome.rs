@@ -14,7 +14,7 @@ use crate::api::{Beside, InputRecord, LinkRecord, MigrationLinkStatus, Reason};
 /// The word for a link that is in force.
 const SYNCED: &str = "SYNCED";
 /// The word for one that is not.
-const NOT_SYNCED: &str = "NOT_SYNCED";
+pub(super) const NOT_SYNCED: &str = "NOT_SYNCED";
 
 /// A call to the HTTP API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -69,6 +69,11 @@ impl Draft {
         reason_of(&self.conditions)
     }
 
+    /// Whether the trouble is published: `Ready` is there and False.
+    pub(super) fn failed(&self) -> bool {
+        self.conditions.of(ConditionType::Ready).is_some_and(|ready| ready.status == "False")
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.conditions.is_true(ConditionType::Ready)
     }

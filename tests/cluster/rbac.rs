@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use migrationlink_operator::api::{ConditionType, Conditions};
 use serde_json::{Value, json};
 
@@ -185,6 +185,11 @@ async fn secrets_unwatched(verb: &str) {
     assert!(operator.log().contains("--secret-access=get"));
     let (status, why) = operator.probe("/readyz").await;
     assert!(status == 503 && why.contains("secrets in namespace"), "{status} {why}");
+    // Nobody wakes it when the Secret appears: it is looked for at the slow pace.
+    tenant.create_link("early", link_spec(&cloud.base_url())).await;
+    let early = tenant.wait_for_ready("early", "False", "SecretNotFound").await;
+    assert!(early.status.unwrap().next_attempt_time.is_some());
+    tenant.links().delete("early", &DeleteParams::default()).await.unwrap();
     tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
     tenant.create_link("link", link_spec(&cloud.base_url())).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
@@ -197,6 +202,24 @@ async fn secrets_unwatched(verb: &str) {
     })
     .await;
     operator.wait_until_ready().await;
+}
+
+/// The operator is told to watch two namespaces and may see only one.
+#[tokio::test]
+async fn a_namespace_that_is_forbidden_stops_no_other() {
+    let (tenant, forbidden) = (Tenant::new().await, Tenant::new().await);
+    let cloud = Cloud::start().await;
+    let operator = tenant
+        .operator()
+        .arg(format!("--watch-namespace={}", forbidden.namespace))
+        .arg(format!("--allowed-origin={}", cloud.origin()))
+        .spawn()
+        .await;
+    says(&operator, &format!("migrationlinks in namespace {}", forbidden.namespace)).await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
+    tenant.create_link("link", link_spec(&cloud.base_url())).await;
+    tenant.wait_for_ready("link", "True", "Synced").await;
+    assert_eq!(operator.probe("/readyz").await.0, 503);
 }
 
 /// Without `get` on Secrets.

@@ -61,6 +61,7 @@ pub struct Stored {
 pub struct Case {
     pub link: Link,
     pub settings: Settings,
+    pub secret_access: SecretAccess,
     pub memory: Memory,
     pub secret: Option<Stored>,
     /// What the pass has read.
@@ -97,9 +98,9 @@ pub fn link() -> Case {
         settings: Settings {
             allowed_origins: Origins(vec!["https://cloud.mongodb.com".parse().unwrap()]),
             sync_interval: Duration::from_secs(INTERVAL.unsigned_abs()),
-            secret_access: SecretAccess::Watch,
             started_at: at(0),
         },
+        secret_access: SecretAccess::Watch,
         memory: Memory::default(),
         secret: Some(stored("t1", "k1", 1)),
         inputs: None,
@@ -259,7 +260,7 @@ impl Case {
     }
 
     pub fn without_watch(mut self) -> Self {
-        self.settings.secret_access = SecretAccess::Get;
+        self.secret_access = SecretAccess::Get;
         self
     }
 
@@ -314,7 +315,7 @@ impl Case {
     }
 
     fn version(&self) -> Version {
-        if self.settings.secret_access == SecretAccess::Get || !self.listed {
+        if self.secret_access == SecretAccess::Get || !self.listed {
             return Version::Unknown;
         }
         match &self.secret {
@@ -332,6 +333,7 @@ impl Case {
             link: &self.link,
             settings: &self.settings,
             memory: &self.memory,
+            secret_access: self.secret_access,
             versions: &versions,
             inputs: self.inputs.as_ref(),
             answered: self.answered.as_ref(),

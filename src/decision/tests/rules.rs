@@ -1,8 +1,8 @@
 //! Each rule of the table: where it matches, and where it does not.
 
-use super::case::{Case, Change, Content, HOUR, INTERVAL, at, failed, link, published, shown, synced};
+use super::case::{Case, Change, Content, HOUR, INTERVAL, at, failed, link, published, shown, synced, time};
 use crate::api::{PAUSED, RECONCILE_AT, RELINK_AT, Reason};
-use crate::decision::{Call, Link, Step};
+use crate::decision::{Call, Link, Memory, Step};
 
 fn assert_steps(rows: Vec<(&str, Step, Step)>) {
     for (name, is, wanted) in rows {
@@ -94,6 +94,30 @@ fn rule_9_a_next_attempt_that_is_ahead_is_waited_for() {
         let status = published(relabelled.step_after_reading());
         assert_eq!(status.next_attempt_time, held.link.status.next_attempt_time, "{reason}");
         assert_eq!(status.inputs, Some(relabelled.read().records), "{reason}");
+    }
+}
+
+/// kstatus would call it done, and a restart would forget that it is not.
+#[test]
+fn rule_9_a_change_under_a_silent_rate_limit_does_not_read_as_done() {
+    let changes: [(&str, Change, &str); 2] =
+        [("token", |case| case.holds("t2", "k1"), "NOT_SYNCED"), ("spec", Case::edited, "SYNCED")];
+    for (name, change, state) in changes {
+        let mut case = change(synced().failing(Reason::RateLimited, 0, 1, 300));
+        if case.step() == Step::ReadInputs {
+            case = case.has_read();
+        }
+        let status = published(case.step());
+        case.link.status = status.clone();
+        assert_eq!(case.conditions(), "Ready=False RateLimited, Reconciling=True RateLimited", "{name}");
+        assert_eq!(status.state.as_deref(), Some(state), "{name}");
+        assert_eq!(status.next_attempt_time, Some(time(300)), "{name}");
+        assert_eq!(case.step(), Step::Wait(Some(at(300))), "{name}");
+        // After a restart, too.
+        case.memory = Memory::default();
+        assert_eq!(case.step(), Step::Wait(Some(at(300))), "{name}");
+        let due = case.now(300).step_after_reading();
+        assert_eq!(due, if name == "token" { Step::Link } else { Step::Poll }, "{name}");
     }
 }
 

@@ -166,7 +166,7 @@ impl Story {
         let woken_by_a_change = match reason {
             Some(Reason::EndpointNotAllowed | Reason::InvalidSpec) => true,
             Some(Reason::SecretNotFound | Reason::InvalidSecret) => {
-                self.case.settings.secret_access == SecretAccess::Watch
+                self.case.secret_access == SecretAccess::Watch
             }
             _ => link.deleting || link.paused || link.spec.suspend == Some(true),
         };
