@@ -35,6 +35,8 @@ fn pace(reason: Reason) -> &'static str {
         Pace::Slow => "1 min to 1 h",
         Pace::AtOnce => "at once",
         Pace::OnChange => "a change",
+        Pace::LiveExport => "1 min to 10 min",
+        Pace::AsCause => "as its cause",
     }
 }
 

@@ -9,7 +9,10 @@ mod status;
 pub use conditions::{ConditionType, Conditions};
 pub use crd::{CrdError, crd_yaml};
 pub use reason::{Beside, Pace, Reason};
-pub use spec::{DEFAULT_BASE_URL, MigrationLink, MigrationLinkSpec, SecretReference};
+pub use spec::{
+    CaReference, DEFAULT_BASE_URL, DeletionPolicy, DriftPolicy, KeyReference, MigrationLink,
+    MigrationLinkSpec, SecretReference,
+};
 pub use status::{InputKind, InputRecord, LinkRecord, MigrationLinkStatus};
 
 /// API group of the resource.

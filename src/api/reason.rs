@@ -42,10 +42,20 @@ pub enum Reason {
     InvalidSecret,
     /// The API server does not let the operator read the Secret.
     SecretAccessDenied,
+    /// The object that `caRef` names is not there.
+    CANotFound,
+    /// Its key is missing, or holds no certificates.
+    InvalidCA,
     /// The base URL's origin is not one that credentials may be sent to.
     EndpointNotAllowed,
+    /// Another `MigrationLink` holds the organization.
+    DuplicateOrganization,
     /// The spec cannot be used although the API server let it in.
     InvalidSpec,
+    /// The resource is being deleted, and its link cannot be removed.
+    DeletionBlocked,
+    /// The same, because a live export runs.
+    LiveExportRunning,
     /// `spec.suspend` or the annotation `paused`.
     Suspended,
 }
@@ -76,11 +86,15 @@ pub enum Pace {
     AtOnce,
     /// Only a change of what was refused: nothing to try before.
     OnChange,
+    /// 1 min, doubling to 10 min: what runs there takes its time.
+    LiveExport,
+    /// That of the cause, which the condition beside `Ready` has for its reason.
+    AsCause,
 }
 
 impl Reason {
     /// All of them, in the order of the documentation's table.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::Synced,
         Self::NotSynced,
         Self::LinkLost,
@@ -99,8 +113,13 @@ impl Reason {
         Self::SecretNotFound,
         Self::InvalidSecret,
         Self::SecretAccessDenied,
+        Self::CANotFound,
+        Self::InvalidCA,
         Self::EndpointNotAllowed,
+        Self::DuplicateOrganization,
         Self::InvalidSpec,
+        Self::DeletionBlocked,
+        Self::LiveExportRunning,
         Self::Suspended,
     ];
 
@@ -125,13 +144,19 @@ impl Reason {
             Self::SecretNotFound => "SecretNotFound",
             Self::InvalidSecret => "InvalidSecret",
             Self::SecretAccessDenied => "SecretAccessDenied",
+            Self::CANotFound => "CANotFound",
+            Self::InvalidCA => "InvalidCA",
             Self::EndpointNotAllowed => "EndpointNotAllowed",
+            Self::DuplicateOrganization => "DuplicateOrganization",
             Self::InvalidSpec => "InvalidSpec",
+            Self::DeletionBlocked => "DeletionBlocked",
+            Self::LiveExportRunning => "LiveExportRunning",
             Self::Suspended => "Suspended",
         }
     }
 
-    /// What stands beside `Ready`.
+    /// What stands beside `Ready`. `LinkLost` with the drift policy `Report` is Stalled, and `DeletionBlocked` stands beside
+    /// what its cause stands beside.
     pub const fn beside(self) -> Beside {
         match self {
             Self::Synced | Self::Suspended => Beside::Nothing,
@@ -141,7 +166,9 @@ impl Reason {
             | Self::RateLimited
             | Self::ServiceUpgrading
             | Self::UnexpectedResponse
-            | Self::SecretNotFound => Beside::Reconciling,
+            | Self::SecretNotFound
+            | Self::CANotFound
+            | Self::LiveExportRunning => Beside::Reconciling,
             Self::TlsVerificationFailed
             | Self::Unauthorized
             | Self::AccessListDenied
@@ -152,8 +179,11 @@ impl Reason {
             | Self::RequestRejected
             | Self::InvalidSecret
             | Self::SecretAccessDenied
+            | Self::InvalidCA
             | Self::EndpointNotAllowed
-            | Self::InvalidSpec => Beside::Stalled,
+            | Self::DuplicateOrganization
+            | Self::InvalidSpec
+            | Self::DeletionBlocked => Beside::Stalled,
         }
     }
 
@@ -178,9 +208,14 @@ impl Reason {
             | Self::SecretAccessDenied => Pace::Slow,
             Self::SecretNotFound
             | Self::InvalidSecret
+            | Self::CANotFound
+            | Self::InvalidCA
             | Self::EndpointNotAllowed
+            | Self::DuplicateOrganization
             | Self::InvalidSpec
             | Self::Suspended => Pace::OnChange,
+            Self::LiveExportRunning => Pace::LiveExport,
+            Self::DeletionBlocked => Pace::AsCause,
         }
     }
 }
@@ -224,10 +259,10 @@ mod tests {
         for reason in Reason::ALL {
             match reason.pace() {
                 Pace::Slow => assert_eq!(reason.beside(), Beside::Stalled, "{reason}"),
-                Pace::BackOff | Pace::Settle | Pace::AtOnce => {
+                Pace::BackOff | Pace::Settle | Pace::AtOnce | Pace::LiveExport => {
                     assert_eq!(reason.beside(), Beside::Reconciling, "{reason}");
                 }
-                Pace::Check | Pace::OnChange => {}
+                Pace::Check | Pace::OnChange | Pace::AsCause => {}
             }
         }
     }

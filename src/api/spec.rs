@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::status::MigrationLinkStatus;
+use super::status::{InputKind, MigrationLinkStatus};
 use crate::duration;
 
 /// Base URL of Cloud Manager's API, the schema's default for `spec.baseUrl`.
@@ -66,6 +67,14 @@ pub struct MigrationLinkSpec {
     /// Secret of the same namespace with the keys publicKey, privateKey and linkToken.
     pub secret_ref: SecretReference,
 
+    /// The link token from another Secret of the same namespace; linkToken is then not wanted in secretRef.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_token_secret_ref: Option<KeyReference>,
+
+    /// Root certificates that are trusted for this link beside the system's: PEM in a ConfigMap or Secret of the same namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<CaReference>,
+
     /// How often a SYNCED link is checked, such as 15m or 1h30m: from 1m to 24h. The operator's --sync-interval if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
@@ -73,6 +82,14 @@ pub struct MigrationLinkSpec {
         validation = ("self.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$') && self != '' && duration(self) >= duration('1m') && duration(self) <= duration('24h')", "syncInterval must be a duration from 1m to 24h in hours, minutes and seconds, such as 15m or 1h30m")
     )]
     pub sync_interval: Option<String>,
+
+    /// What becomes of the link when this resource is deleted: it stays (Retain), or is removed (Delete).
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
+    /// What is done about a link that is lost: its token is sent again (Relink), or it is only said (Report).
+    #[serde(default)]
+    pub drift_policy: DriftPolicy,
 
     /// While true, nothing is called and the status stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +105,81 @@ pub struct SecretReference {
         validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "name must be the name of a Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit")
     )]
     pub name: String,
+}
+
+/// Names a key of a Secret of the resource's own namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct KeyReference {
+    /// Name of the Secret.
+    #[schemars(length(max = 253))]
+    #[x_kube(
+        validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "name must be the name of a Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit")
+    )]
+    pub name: String,
+
+    /// Key of the Secret; linkToken if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    #[x_kube(
+        validation = ("self.matches('^[-._a-zA-Z0-9]+$')", "key must be a key of a Secret: letters, digits, '-', '_' and '.'")
+    )]
+    pub key: Option<String>,
+}
+
+/// Names a key of a ConfigMap or Secret of the resource's own namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct CaReference {
+    /// ConfigMap or Secret.
+    pub kind: InputKind,
+
+    /// Name of the ConfigMap or Secret.
+    #[schemars(length(max = 253))]
+    #[x_kube(
+        validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "name must be the name of a ConfigMap or Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit")
+    )]
+    pub name: String,
+
+    /// Its key, which holds certificates in PEM form; ca.crt if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    #[x_kube(
+        validation = ("self.matches('^[-._a-zA-Z0-9]+$')", "key must be a key of a ConfigMap or Secret: letters, digits, '-', '_' and '.'")
+    )]
+    pub key: Option<String>,
+}
+
+/// What becomes of the link when the resource is deleted.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum DeletionPolicy {
+    /// The link stays.
+    #[default]
+    Retain,
+    /// The link is removed with the resource.
+    Delete,
+}
+
+/// What is done about a link that is lost.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum DriftPolicy {
+    /// Its token is sent again.
+    #[default]
+    Relink,
+    /// It is said, and left to a person.
+    Report,
+}
+
+impl KeyReference {
+    /// The key, with its default.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or("linkToken")
+    }
+}
+
+impl CaReference {
+    /// The key, with its default.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or("ca.crt")
+    }
 }
 
 impl MigrationLinkSpec {

@@ -32,7 +32,7 @@ pub struct MigrationLinkStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkRecord>,
 
-    /// The Secrets last tried, accepted or not.
+    /// The Secrets and the ConfigMap last tried, accepted or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into()]))]
     pub inputs: Option<Vec<InputRecord>>,
@@ -115,6 +115,8 @@ pub struct InputRecord {
 pub enum InputKind {
     /// A core/v1 Secret.
     Secret,
+    /// A core/v1 ConfigMap.
+    ConfigMap,
     /// One that a newer version of the operator knows. Such records are not kept.
     #[serde(other, skip_serializing)]
     #[schemars(skip)]
@@ -131,7 +133,7 @@ mod tests {
     fn the_status_of_a_newer_version_can_be_read() {
         let status = json!({
             "observedGeneration": 3,
-            "inputs": [{"kind": "ConfigMap", "name": "om-ca"}, {"kind": "Secret", "name": "keys"}],
+            "inputs": [{"kind": "Vault", "name": "om-ca"}, {"kind": "Secret", "name": "keys"}],
             "link": {"newer": true},
             "newer": {"a": 1}
         });

@@ -279,7 +279,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{InputKind, MigrationLink, MigrationLinkSpec, SecretReference};
+    use crate::api::{
+        DeletionPolicy, DriftPolicy, InputKind, MigrationLink, MigrationLinkSpec, SecretReference,
+    };
 
     fn link(uid: &str, version: u64, secret: &str) -> Link {
         let resource: MigrationLink = serde_json::from_value(json!({
@@ -397,7 +399,11 @@ mod tests {
                 org_id: "5f0d1e2a3b4c5d6e7f801234".into(),
                 base_url: "https://cloud.mongodb.com/api/public/v1.0".into(),
                 secret_ref: SecretReference { name: "keys".into() },
+                link_token_secret_ref: None,
+                ca_ref: None,
                 sync_interval: None,
+                deletion_policy: DeletionPolicy::Retain,
+                drift_policy: DriftPolicy::Relink,
                 suspend: None,
             };
             let mut link = MigrationLink::new(name, spec);

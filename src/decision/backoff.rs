@@ -11,6 +11,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(10));
 /// First and longest wait of [`Pace::Slow`].
 const SLOW: (Duration, Duration) = (MINUTE, Duration::from_hours(1));
+/// First and longest wait of [`Pace::LiveExport`].
+const LIVE_EXPORT: (Duration, Duration) = (MINUTE, Duration::from_mins(10));
 /// First wait of [`Pace::Settle`]; the longest is the check interval.
 const SETTLE: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is honoured for a rate limit.
@@ -33,7 +35,8 @@ pub(super) fn delay(
 ) -> Option<Duration> {
     let own = match reason.pace() {
         Pace::BackOff => doubled(BACK_OFF, attempts).mul_f64(0.5 + sample(jitter) / 2.0),
-        Pace::Slow => slow(attempts, jitter),
+        Pace::Slow | Pace::AsCause => slow(attempts, jitter),
+        Pace::LiveExport => spread(doubled(LIVE_EXPORT, attempts), jitter),
         Pace::Settle => spread(doubled((SETTLE, interval.max(SETTLE)), attempts), jitter),
         Pace::AtOnce => Duration::ZERO,
         Pace::Check | Pace::OnChange => return None,
@@ -57,7 +60,8 @@ pub(super) fn longest(reason: Reason, interval: Duration) -> Duration {
         Pace::BackOff if reason == Reason::RateLimited => RETRY_AFTER_CAP,
         Pace::BackOff => BACK_OFF.1,
         Pace::Settle => interval.max(SETTLE),
-        Pace::Check | Pace::AtOnce | Pace::Slow | Pace::OnChange => SLOW.1,
+        Pace::LiveExport => LIVE_EXPORT.1,
+        Pace::Check | Pace::AtOnce | Pace::Slow | Pace::OnChange | Pace::AsCause => SLOW.1,
     };
     spread(longest, 1.0) + MINUTE
 }

@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{
-    DEFAULT_BASE_URL, InputKind, InputRecord, LinkRecord, MigrationLinkSpec, MigrationLinkStatus, Reason,
-    SecretReference,
+    DEFAULT_BASE_URL, DeletionPolicy, DriftPolicy, InputKind, InputRecord, LinkRecord, MigrationLinkSpec,
+    MigrationLinkStatus, Reason, SecretReference,
 };
 use crate::decision::message;
 use crate::decision::status::Draft;
@@ -87,7 +87,11 @@ pub fn link() -> Case {
                 org_id: "5f0d1e2a3b4c5d6e7f801234".into(),
                 base_url: DEFAULT_BASE_URL.into(),
                 secret_ref: SecretReference { name: "migration".into() },
+                link_token_secret_ref: None,
+                ca_ref: None,
                 sync_interval: None,
+                deletion_policy: DeletionPolicy::Retain,
+                drift_policy: DriftPolicy::Relink,
                 suspend: None,
             },
             status: MigrationLinkStatus { observed_generation: Some(-1), ..Default::default() },

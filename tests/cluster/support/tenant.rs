@@ -11,7 +11,7 @@ use kube::api::{
 };
 use kube::{Api, Client, ResourceExt};
 use migrationlink_operator::api::{
-    ConditionType, Conditions, MigrationLink, MigrationLinkSpec, SecretReference,
+    ConditionType, Conditions, DeletionPolicy, DriftPolicy, MigrationLink, MigrationLinkSpec, SecretReference,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -165,7 +165,11 @@ pub fn link_spec(base_url: &str) -> MigrationLinkSpec {
         org_id: ORG_ID.to_owned(),
         base_url: base_url.to_owned(),
         secret_ref: SecretReference { name: "keys".to_owned() },
+        link_token_secret_ref: None,
+        ca_ref: None,
         sync_interval: None,
+        deletion_policy: DeletionPolicy::Retain,
+        drift_policy: DriftPolicy::Relink,
         suspend: None,
     }
 }
