@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::explain::explain;
 use super::kubernetes::{Kubernetes, KubernetesError};
@@ -100,12 +101,14 @@ pub async fn call(
     let fingerprints = reading.inputs.usable.as_ref().ok()?.clone();
     let organization = Organization { base_url, org_id: link.spec.org_id.clone() };
     let keys = ApiKeys { public: credentials.public_key.clone(), private: credentials.private_key.clone() };
+    // The client has a limit of its own.
+    let deadline = Instant::now() + Duration::from_mins(1);
     let outcome = match call {
-        Call::Link => match remote.link(&organization, &keys, &credentials.link_token).await {
+        Call::Link => match remote.link(&organization, &keys, &credentials.link_token, deadline).await {
             Ok(answer) => Outcome::Accepted(answer.state),
             Err(failure) => Outcome::Failed(explain(&organization, &failure)),
         },
-        Call::Poll => match remote.status(&organization, &keys).await {
+        Call::Poll => match remote.status(&organization, &keys, deadline).await {
             Ok(Answer { state: Some(state) }) => Outcome::State(state),
             // The client gives a 2xx without a state out as a failure.
             Ok(Answer { state: None }) => return None,

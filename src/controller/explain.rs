@@ -84,6 +84,7 @@ fn words(organization: &Organization, class: &FailureClass) -> Words {
         | FailureClass::LinkNotFound
         | FailureClass::TokenRejected
         | FailureClass::LinkExists
+        | FailureClass::LiveExportRunning { .. }
         | FailureClass::RequestRejected => refused(origin, org, class),
     }
 }
@@ -112,6 +113,19 @@ fn refused(origin: &str, org: &str, class: &FailureClass) -> Words {
             format!("Organization {org} already has a link that this MigrationLink did not make"),
             "Remove that link (mongocli liveMigrations link delete, or in the user interface).",
         ),
+        FailureClass::LiveExportRunning { projects } => {
+            let which = match projects.as_slice() {
+                [] => "a project".to_owned(),
+                [project] => format!("project {project}"),
+                projects => format!("projects {}", projects.join(", ")),
+            };
+            say(
+                Reason::LiveExportRunning,
+                format!("The link of organization {org} is in use: a live migration of {which} is running"),
+                "The operator removes the link when that is over. To keep the link instead, set spec.deletionPolicy to \
+                 Retain.",
+            )
+        }
         FailureClass::OrganizationNotFound | FailureClass::LinkNotFound => say(
             Reason::OrganizationNotFound,
             format!("{origin} knows no organization {org} in Cloud Manager or Ops Manager"),
@@ -233,6 +247,16 @@ mod tests {
             (FailureClass::OrganizationNotFound, Reason::OrganizationNotFound, "spec.orgId"),
             (FailureClass::TokenRejected, Reason::TokenRejected, "new link token"),
             (FailureClass::LinkExists, Reason::LinkExists, "Remove that link"),
+            (
+                FailureClass::LiveExportRunning { projects: vec!["5f".into(), "6f".into()] },
+                Reason::LiveExportRunning,
+                "projects 5f, 6f is running",
+            ),
+            (
+                FailureClass::LiveExportRunning { projects: Vec::new() },
+                Reason::LiveExportRunning,
+                "deletionPolicy",
+            ),
             (FailureClass::RequestRejected, Reason::RequestRejected, "version of Ops Manager"),
             (
                 FailureClass::UnexpectedResponse(UnexpectedKind::NotJson),

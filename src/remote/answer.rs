@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 
 /// The longest state and error code that are kept.
 const LONGEST: usize = 64;
+/// How many ids are kept.
+const MOST_IDS: usize = 10;
 
 /// What the API said to a request that it accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) struct Fields {
     pub(super) error_code: Option<String>,
     /// The address that an access list refuses, out of `parameters` or `detail`.
     pub(super) address: Option<IpAddr>,
+    /// What looks like the ids of projects or organizations, out of `parameters`, else out of `detail`.
+    pub(super) ids: Vec<String>,
 }
 
 /// Reads a body; `None` if it is not a JSON object.
@@ -40,16 +44,39 @@ pub(super) fn read(body: &[u8]) -> Option<Fields> {
 
 fn fields(object: &Map<String, Value>) -> Fields {
     let text = |name: &str| object.get(name).and_then(Value::as_str);
+    let parameters = object.get("parameters").map(strings).unwrap_or_default();
+    let named = ids(&parameters);
     Fields {
         envelope: None,
         state: text("status").and_then(state),
         error_code: text("errorCode").filter(|code| is_code(code)).map(str::to_owned),
-        address: parameters(object).chain(text("detail")).find_map(address),
+        address: parameters.iter().copied().chain(text("detail")).find_map(address),
+        ids: if named.is_empty() { ids(text("detail").as_slice()) } else { named },
     }
 }
 
-fn parameters(object: &Map<String, Value>) -> impl Iterator<Item = &str> {
-    object.get("parameters").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+/// The strings in an array and in the arrays inside it.
+fn strings(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Array(values) => values
+            .iter()
+            .flat_map(|value| value.as_str().map_or_else(|| strings(value), |text| vec![text]))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The ids in some sentences: words of 24 hexadecimal digits, each once.
+fn ids(texts: &[&str]) -> Vec<String> {
+    let mut ids = Vec::new();
+    let words = texts.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric()));
+    for word in words.filter(|word| word.len() == 24 && word.bytes().all(|b| b.is_ascii_hexdigit())) {
+        let id = word.to_ascii_lowercase();
+        if ids.len() < MOST_IDS && !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
 }
 
 fn state(text: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! A call: a nonce, an answer to it, and what the server says. At most 30 s, at most three requests with the token.
+//! A call: a nonce, an answer to it, and what the server says. At most 30 s, at most three requests in earnest.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,6 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const MAX_SENDS: usize = 3;
 
 /// The client. A clone shares everything with its original.
+///
+/// Each call ends by the deadline that it is given, and within 30 s in any case; after that it sends nothing.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -35,6 +37,7 @@ struct Inner {
 /// One call on its way.
 struct Call<'a> {
     operation: Operation,
+    org_id: &'a str,
     method: Method,
     url: Url,
     /// The path exactly as sent (RFC 7616 §3.4.3); there is no query.
@@ -61,16 +64,36 @@ impl Client {
         organization: &Organization,
         keys: &ApiKeys,
         token: &SecretString,
+        deadline: Instant,
     ) -> Result<Answer, Failure> {
-        self.call(Operation::Link, organization, keys, Some(token)).await
+        self.call(Operation::Link, organization, keys, Some(token), deadline).await
     }
 
     /// Asks how the link is. `GET …/liveExport/migrationLink/status`. The answer always has a state.
     ///
     /// # Errors
     /// [`Failure`] says what happened.
-    pub async fn status(&self, organization: &Organization, keys: &ApiKeys) -> Result<Answer, Failure> {
-        self.call(Operation::Status, organization, keys, None).await
+    pub async fn status(
+        &self,
+        organization: &Organization,
+        keys: &ApiKeys,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        self.call(Operation::Status, organization, keys, None, deadline).await
+    }
+
+    /// Removes the organization's link. `DELETE …/liveExport/migrationLink`. Every 2xx means that it is gone, whatever
+    /// its body.
+    ///
+    /// # Errors
+    /// [`Failure`] says what happened; [`FailureClass::LinkNotFound`] that there was no link.
+    pub async fn unlink(
+        &self,
+        organization: &Organization,
+        keys: &ApiKeys,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        self.call(Operation::Unlink, organization, keys, None, deadline).await.map(drop)
     }
 
     async fn call(
@@ -79,23 +102,28 @@ impl Client {
         organization: &Organization,
         keys: &ApiKeys,
         token: Option<&SecretString>,
+        deadline: Instant,
     ) -> Result<Answer, Failure> {
         let id = &organization.org_id;
         if id.len() != 24 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(Failure::new(FailureClass::OrganizationNotFound));
         }
-        let (method, end) =
-            if operation == Operation::Link { (Method::POST, "") } else { (Method::GET, "/status") };
+        let (method, end) = match operation {
+            Operation::Link => (Method::POST, ""),
+            Operation::Unlink => (Method::DELETE, ""),
+            Operation::Status | Operation::Challenge => (Method::GET, "/status"),
+        };
         let url = organization.base_url.join(&format!("/orgs/{id}/liveExport/migrationLink{end}"));
         let call = Call {
             operation,
+            org_id: id,
             method,
             uri: url.path().to_owned(),
             url,
             keys,
             token,
             slot: self.0.nonces.slot(organization.base_url.origin(), keys),
-            deadline: Instant::now() + DEADLINE,
+            deadline: deadline.min(Instant::now() + DEADLINE),
         };
         self.exchange(&call).await
     }
@@ -113,7 +141,9 @@ impl Client {
                 if second_reading && response.status.is_success() {
                     call.slot.ignore_op();
                 }
-                return classify(call.operation, &response, now).map(|answer| call.without_echo(answer));
+                return classify(call.operation, &response, now)
+                    .map(|answer| call.without_echo(answer))
+                    .map_err(|failure| call.about_projects(failure));
             }
             call.slot.forget(authorization.session);
             // A refusal of a nonce from the cache, or of a stale one, says nothing about the credentials.
@@ -177,6 +207,9 @@ impl Client {
         authorization: Option<HeaderValue>,
     ) -> Result<Response, Failure> {
         let began = Instant::now();
+        if began >= call.deadline {
+            return Err(Failure::new(FailureClass::Timeout));
+        }
         let sending = self.0.transport.send(call.request(authorization));
         let result = timeout_at(call.deadline, sending).await.unwrap_or(Err(TransportError::Timeout));
         let outcome = result.as_ref().map(|response| response.status.as_u16()).map_err(TransportError::kind);
@@ -195,6 +228,14 @@ impl Call<'_> {
         let token = self.token.map_or("", ExposeSecret::expose_secret);
         let echo = |state: &String| !token.is_empty() && (token.contains(state) || state.contains(token));
         Answer { state: answer.state.filter(|state| !echo(state)) }
+    }
+
+    /// A failure that names the projects of a running live export, and not the organization beside them.
+    fn about_projects(&self, mut failure: Failure) -> Failure {
+        if let FailureClass::LiveExportRunning { projects } = &mut failure.class {
+            projects.retain(|project| !project.eq_ignore_ascii_case(self.org_id));
+        }
+        failure
     }
 
     /// Answers a challenge that was just received.

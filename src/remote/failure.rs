@@ -12,7 +12,7 @@ use super::retry_after;
 use super::transport::{Body, CertificateProblem, ConnectProblem, Operation, Response, TransportError};
 
 /// A call that did not bring what was asked for. Safe to print: it holds nothing secret and no text of a response but
-/// an error code of the form `[A-Z0-9_]{1,64}` and an IP address.
+/// an error code of the form `[A-Z0-9_]{1,64}`, an IP address and ids of 24 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What happened.
@@ -66,12 +66,17 @@ pub enum FailureClass {
     Forbidden,
     /// 404 that is about the organization or the route, or any 404 of the API to a POST or a challenge.
     OrganizationNotFound,
-    /// 404 to a GET that means: this organization has no link.
+    /// 404 to a GET or DELETE that means: this organization has no link.
     LinkNotFound,
     /// 400 or 422 to the POST with the token.
     TokenRejected,
     /// 409 to the POST with the token.
     LinkExists,
+    /// 409 to the DELETE: the link is in use.
+    LiveExportRunning {
+        /// The ids of the projects that are being exported, 24 hexadecimal digits each; at most 10, perhaps none.
+        projects: Vec<String>,
+    },
     /// Any other 4xx of the API.
     RequestRejected,
     /// An answer that the API does not give.
@@ -131,10 +136,14 @@ impl Failure {
         }
     }
 
-    /// Whether another call with the same credentials to the same origin would end the same way now.
+    /// Whether another call with the same credentials to the same origin would end the same way now. One that ran out
+    /// of time may have had less of it than another.
     pub(super) fn concerns_the_endpoint(&self) -> bool {
-        self.http_status.is_none()
-            || matches!(self.class, FailureClass::ServerError | FailureClass::RateLimited)
+        match self.class {
+            FailureClass::Timeout => false,
+            FailureClass::ServerError | FailureClass::RateLimited => true,
+            _ => self.http_status.is_none(),
+        }
     }
 }
 
@@ -154,6 +163,7 @@ pub(super) fn classify(
         (_, false) => refusal(operation, status, fields),
         (Operation::Challenge, true) => FailureClass::UnexpectedResponse(UnexpectedKind::ChallengeAccepted),
         (Operation::Link, true) => return Ok(Answer { state: fields.ok().and_then(|fields| fields.state) }),
+        (Operation::Unlink, true) => return Ok(Answer { state: None }),
         (Operation::Status, true) => match fields {
             Ok(answer::Fields { state: Some(state), .. }) => return Ok(Answer { state: Some(state) }),
             Ok(_) => FailureClass::UnexpectedResponse(UnexpectedKind::NoStatus),
@@ -180,8 +190,9 @@ fn fields(body: &Body) -> Result<answer::Fields, FailureClass> {
 /// API's word wherever the two mean different things.
 fn refusal(operation: Operation, status: u16, fields: Result<answer::Fields, FailureClass>) -> FailureClass {
     use FailureClass::{
-        AccessListDenied, Forbidden, LinkExists, LinkNotFound, OrganizationNotFound, RateLimited,
-        RequestRejected, ServerError, TokenRejected, Unauthorized, UnexpectedResponse, Upgrading,
+        AccessListDenied, Forbidden, LinkExists, LinkNotFound, LiveExportRunning, OrganizationNotFound,
+        RateLimited, RequestRejected, ServerError, TokenRejected, Unauthorized, UnexpectedResponse,
+        Upgrading,
     };
     let code = fields.as_ref().ok().and_then(|fields| fields.error_code.as_deref()).unwrap_or_default();
     match status {
@@ -202,11 +213,14 @@ fn refusal(operation: Operation, status: u16, fields: Result<answer::Fields, Fai
             AccessListDenied { address: fields.address }
         }
         (402 | 403, _) => Forbidden,
-        (404, Operation::Status) if !is_about_the_organization(code) => LinkNotFound,
+        // A gateway's JSON has no code of the API; taken for "no link", it would leave a link behind for good.
+        (404, Operation::Unlink) if code.is_empty() => RequestRejected,
+        (404, Operation::Status | Operation::Unlink) if !is_about_the_organization(code) => LinkNotFound,
         (404, _) => OrganizationNotFound,
         (405, _) if code == "WRITES_NOT_ALLOWED_DURING_APP_UPGRADES" => Upgrading,
         (400 | 422, Operation::Link) => TokenRejected,
         (409, Operation::Link) => LinkExists,
+        (409, Operation::Unlink) => LiveExportRunning { projects: fields.ids },
         _ => RequestRejected,
     }
 }
@@ -263,6 +277,10 @@ impl fmt::Display for FailureClass {
             Self::LinkNotFound => "the organization has no link",
             Self::TokenRejected => "the server rejects the link token",
             Self::LinkExists => "the organization has a link already",
+            Self::LiveExportRunning { projects } if projects.is_empty() => "a live export is running",
+            Self::LiveExportRunning { projects } => {
+                return write!(f, "a live export is running in {}", projects.join(", "));
+            }
             Self::RequestRejected => "the server rejects the request",
             Self::UnexpectedResponse(kind) => return write!(f, "unexpected response: {kind}"),
         })

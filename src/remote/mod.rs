@@ -1,9 +1,10 @@
-//! The HTTP API of Cloud Manager and Ops Manager: link an organization, ask how its link is. Nothing of Kubernetes.
+//! The HTTP API of Cloud Manager and Ops Manager: link an organization, ask how its link is, remove it. Nothing of
+//! Kubernetes.
 //!
 //! A call runs through [`Client`]: it takes a nonce that is known (`nonces`) or asks for one with a request without
 //! body, answers the challenge (`digest`), sends through a [`Transport`] ([`HttpTransport`] is the real one), and reads
 //! the answer (`answer`, `failure`) into an [`Answer`] or a [`Failure`]. Neither ever holds text of a response other
-//! than the link's state, an error code and an address, each validated or cut to size.
+//! than the link's state, an error code, an address and ids of projects, each validated or cut to size.
 
 mod answer;
 mod client;

@@ -18,7 +18,7 @@ pub trait Transport: Send + Sync {
 
 /// A request. It has no `Debug`: the body may hold a link token.
 pub struct Request {
-    /// `GET` or `POST`.
+    /// `GET`, `POST` or `DELETE`.
     pub method: Method,
     /// Where to.
     pub url: Url,
@@ -120,6 +120,8 @@ pub enum Operation {
     Link,
     /// Asks for the state of the link.
     Status,
+    /// Removes the link.
+    Unlink,
 }
 
 /// Is told of every HTTP exchange, challenges and repetitions included.
@@ -161,6 +163,7 @@ impl Operation {
             Self::Challenge => "challenge",
             Self::Link => "link",
             Self::Status => "status",
+            Self::Unlink => "unlink",
         }
     }
 }

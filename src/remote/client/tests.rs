@@ -39,6 +39,38 @@ async fn a_first_call_asks_for_a_challenge_and_the_next_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_is_removed_with_a_challenge_without_credentials_and_a_delete_without_a_body() {
+    let (client, mock) = mock_of(&Server::new("private-canary"));
+    unlink(&client).await.unwrap();
+    unlink(&client).await.unwrap();
+    let seen = mock.seen();
+    assert!(
+        seen.iter().all(|seen| seen.method == Method::DELETE && seen.path == LINK && seen.body.is_none())
+    );
+    assert!(seen.iter().all(|seen| !seen.headers.contains_key(CONTENT_TYPE)));
+    let answered: Vec<bool> = seen.iter().map(|seen| seen.headers.contains_key(AUTHORIZATION)).collect();
+    assert_eq!(answered, [false, true, true]);
+    assert_eq!((mock.count(Operation::Challenge), mock.count(Operation::Unlink)), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_cannot_be_removed_says_why() {
+    let projects = ["5f0d1e2a3b4c5d6e7f800001", "5f0d1e2a3b4c5d6e7f800002"].map(str::to_owned).to_vec();
+    let detail = format!("Organization {ORG} has live exports in {} and {}.", projects[0], projects[1]);
+    let running = json!({ "errorCode": "CANNOT_DELETE", "detail": detail, "parameters": null }).to_string();
+    for (refusal, class) in [
+        (answer(404, r#"{"errorCode": "UNEXPECTED_ERROR"}"#), FailureClass::LinkNotFound),
+        (answer(404, r#"{"errorCode": "ORG_NOT_FOUND"}"#), FailureClass::OrganizationNotFound),
+        (answer(409, &running), FailureClass::LiveExportRunning { projects }),
+        (answer(500, ""), FailureClass::ServerError),
+    ] {
+        let (client, _) = Mock::script(vec![nonce("a"), refusal]);
+        let failure = unlink(&client).await.unwrap_err();
+        assert_eq!((failure.class, failure.maybe_effective), (class, false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_state_that_echoes_the_token_is_none() {
     for (state, known) in [
         ("SYNCED", true),
@@ -196,6 +228,48 @@ async fn a_call_ends_after_30_s_and_knows_whether_the_token_was_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_ends_at_the_caller_s_deadline_and_sends_nothing_after_it() {
+    let in_1_s = || Instant::now() + Duration::from_secs(1);
+    for silent_from in [0, 1] {
+        let (client, _) = Mock::client(move |n, _| (n < silent_from).then(|| nonce("a")));
+        let began = Instant::now();
+        let failure = client.unlink(&organization(), &keys(1), in_1_s()).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Timeout);
+        assert_eq!(began.elapsed().as_millis(), 1000);
+    }
+
+    // Passed before the call, and between the challenge and its answer.
+    let (client, mock) = Mock::client(|_, _| Some(nonce("a")));
+    let keys = keys(1);
+    let late = client.link(&organization(), &keys, &TOKEN.into(), Instant::now()).await.unwrap_err();
+    assert_eq!((late.class, late.maybe_effective), (FailureClass::Timeout, false));
+    assert!(mock.seen().is_empty() && mock.exchanges.lock().unwrap().is_empty());
+    let deadline = Instant::now() + Duration::from_millis(20);
+    let late = client.link(&organization(), &keys, &TOKEN.into(), deadline).await.unwrap_err();
+    assert_eq!((late.class, late.maybe_effective), (FailureClass::Timeout, false));
+    assert!(mock.seen().iter().all(|seen| seen.authorization.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_challenge_keeps_to_his_own_deadline() {
+    let (client, mock) = Mock::client(|n, seen| match n {
+        0 => None,
+        _ if seen.authorization.is_empty() => Some(nonce("a")),
+        _ => Some(synced()),
+    });
+    let (organization, keys) = (organization(), keys(1));
+    let within = |ms| client.status(&organization, &keys, Instant::now() + Duration::from_millis(ms));
+    let began = Instant::now();
+    let timed = async |ms| (within(ms).await.map_err(|failure| failure.class), began.elapsed().as_millis());
+    let (first, shorter, longer) = tokio::join!(timed(2000), timed(1000), timed(3000));
+    assert_eq!(shorter, (Err(FailureClass::Timeout), 1000));
+    assert_eq!(first, (Err(FailureClass::Timeout), 2000));
+    // The one who asked had no time left; that is no failure of the next, who asks again.
+    assert_eq!(longer.0.unwrap().state.as_deref(), Some("SYNCED"));
+    assert_eq!(mock.seen().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_challenge_s_own_answer_is_classified() {
     for (outcome, class) in [
         (
@@ -224,9 +298,9 @@ async fn a_nonce_stays_with_its_origin_and_credential() {
     });
     let elsewhere = Organization { base_url: "https://om.example.com".parse().unwrap(), ..organization() };
     for _ in 0..2 {
-        client.status(&organization(), &keys(1)).await.unwrap();
-        client.status(&organization(), &keys(2)).await.unwrap();
-        client.status(&elsewhere, &keys(1)).await.unwrap();
+        client.status(&organization(), &keys(1), far()).await.unwrap();
+        client.status(&organization(), &keys(2), far()).await.unwrap();
+        client.status(&elsewhere, &keys(1), far()).await.unwrap();
     }
     assert_eq!((mock.count(Operation::Challenge), mock.count(Operation::Status)), (3, 6));
     for seen in mock.seen().iter().filter(|seen| !seen.authorization.is_empty()) {
@@ -247,7 +321,7 @@ async fn an_id_that_is_none_is_not_sent() {
     let (client, mock) = Mock::script(Vec::new());
     for id in ["", "..", "5f0d1e2a3b4c5d6e7f80123/", "5f0d1e2a3b4c5d6e7f8012345"] {
         let organization = Organization { org_id: id.to_owned(), ..organization() };
-        let failure = client.status(&organization, &keys(1)).await.unwrap_err();
+        let failure = client.status(&organization, &keys(1), far()).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::OrganizationNotFound);
     }
     assert!(mock.seen().is_empty());

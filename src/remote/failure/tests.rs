@@ -1,16 +1,18 @@
 use http::{HeaderMap, HeaderValue, StatusCode};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::FailureClass::*;
 use super::*;
 
-const OPERATIONS: [Operation; 3] = [Operation::Challenge, Operation::Link, Operation::Status];
+const OPERATIONS: [Operation; 4] =
+    [Operation::Challenge, Operation::Link, Operation::Status, Operation::Unlink];
 
 fn response(status: u16, body: Body) -> Response {
     Response { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body }
 }
 
-fn json(status: u16, code: &str) -> Response {
+fn json_error(status: u16, code: &str) -> Response {
     let body = format!(r#"{{"error": {status}, "errorCode": "{code}", "detail": "d", "parameters": null}}"#);
     response(status, Body::Complete(body.into_bytes()))
 }
@@ -23,39 +25,79 @@ fn failure(operation: Operation, response: &Response) -> Failure {
     classify(operation, response, SystemTime::UNIX_EPOCH).unwrap_err()
 }
 
+/// A live export is running, nobody says where.
+fn in_use() -> FailureClass {
+    LiveExportRunning { projects: Vec::new() }
+}
+
 fn unexpected(kind: UnexpectedKind) -> FailureClass {
     UnexpectedResponse(kind)
 }
 
-/// Status, code, and the class for a challenge, a POST and a GET.
+/// Status, code, and the class for a challenge, a POST, a GET and a DELETE.
 #[test]
 fn the_failure_table() {
-    for (status, code, challenge, link, get) in [
-        (400, "INVALID_ATTRIBUTE", RequestRejected, TokenRejected, RequestRejected),
-        (422, "VALIDATION_ERROR", RequestRejected, TokenRejected, RequestRejected),
-        (400, "INVITATIONS_RATE_LIMITED_IP", RateLimited, RateLimited, RateLimited),
-        (401, "USER_UNAUTHORIZED", Unauthorized, Unauthorized, Unauthorized),
-        (402, "ACCOUNT_SUSPENDED", Forbidden, Forbidden, Forbidden),
-        (403, "FEATURE_UNSUPPORTED", Forbidden, Forbidden, Forbidden),
-        (404, "ORG_NOT_FOUND", OrganizationNotFound, OrganizationNotFound, OrganizationNotFound),
-        (404, "INVALID_ORG_ID", OrganizationNotFound, OrganizationNotFound, OrganizationNotFound),
-        (404, "NOT_ATLAS_ORG", OrganizationNotFound, OrganizationNotFound, OrganizationNotFound),
-        (404, "EXPECTED_NON_ATLAS_ORG", OrganizationNotFound, OrganizationNotFound, OrganizationNotFound),
-        (404, "RESOURCE_NOT_FOUND", OrganizationNotFound, OrganizationNotFound, OrganizationNotFound),
-        (404, "UNEXPECTED_ERROR", OrganizationNotFound, OrganizationNotFound, LinkNotFound),
-        (405, "WRITES_NOT_ALLOWED_DURING_APP_UPGRADES", Upgrading, Upgrading, Upgrading),
-        (405, "METHOD_NOT_ALLOWED", RequestRejected, RequestRejected, RequestRejected),
-        (406, "X", RequestRejected, RequestRejected, RequestRejected),
-        (408, "X", ServerError, ServerError, ServerError),
-        (409, "X", RequestRejected, LinkExists, RequestRejected),
-        (410, "VERSION_GONE", RequestRejected, RequestRejected, RequestRejected),
-        (425, "X", ServerError, ServerError, ServerError),
-        (429, "RATE_LIMITED", RateLimited, RateLimited, RateLimited),
-        (500, "UNEXPECTED_ERROR", ServerError, ServerError, ServerError),
-        (503, "SERVICE_UNAVAILABLE", ServerError, ServerError, ServerError),
+    for (status, code, challenge, post, get, delete) in [
+        (400, "INVALID_ATTRIBUTE", RequestRejected, TokenRejected, RequestRejected, RequestRejected),
+        (422, "VALIDATION_ERROR", RequestRejected, TokenRejected, RequestRejected, RequestRejected),
+        (400, "INVITATIONS_RATE_LIMITED_IP", RateLimited, RateLimited, RateLimited, RateLimited),
+        (401, "USER_UNAUTHORIZED", Unauthorized, Unauthorized, Unauthorized, Unauthorized),
+        (402, "ACCOUNT_SUSPENDED", Forbidden, Forbidden, Forbidden, Forbidden),
+        (403, "FEATURE_UNSUPPORTED", Forbidden, Forbidden, Forbidden, Forbidden),
+        (
+            404,
+            "ORG_NOT_FOUND",
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+        ),
+        (
+            404,
+            "INVALID_ORG_ID",
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+        ),
+        (
+            404,
+            "NOT_ATLAS_ORG",
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+        ),
+        (
+            404,
+            "EXPECTED_NON_ATLAS_ORG",
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+        ),
+        (
+            404,
+            "RESOURCE_NOT_FOUND",
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+            OrganizationNotFound,
+        ),
+        (404, "UNEXPECTED_ERROR", OrganizationNotFound, OrganizationNotFound, LinkNotFound, LinkNotFound),
+        (405, "WRITES_NOT_ALLOWED_DURING_APP_UPGRADES", Upgrading, Upgrading, Upgrading, Upgrading),
+        (405, "METHOD_NOT_ALLOWED", RequestRejected, RequestRejected, RequestRejected, RequestRejected),
+        (406, "X", RequestRejected, RequestRejected, RequestRejected, RequestRejected),
+        (408, "X", ServerError, ServerError, ServerError, ServerError),
+        (409, "X", RequestRejected, LinkExists, RequestRejected, in_use()),
+        (410, "VERSION_GONE", RequestRejected, RequestRejected, RequestRejected, RequestRejected),
+        (425, "X", ServerError, ServerError, ServerError, ServerError),
+        (429, "RATE_LIMITED", RateLimited, RateLimited, RateLimited, RateLimited),
+        (500, "UNEXPECTED_ERROR", ServerError, ServerError, ServerError, ServerError),
+        (503, "SERVICE_UNAVAILABLE", ServerError, ServerError, ServerError, ServerError),
     ] {
-        for (operation, class) in OPERATIONS.into_iter().zip([challenge, link, get]) {
-            let failure = failure(operation, &json(status, code));
+        for (operation, class) in OPERATIONS.into_iter().zip([challenge, post, get, delete]) {
+            let failure = failure(operation, &json_error(status, code));
             assert_eq!(failure.class, class, "{operation:?} {status} {code}");
             assert_eq!(failure.http_status, Some(status));
             assert_eq!(failure.error_code.as_deref(), Some(code));
@@ -78,7 +120,7 @@ fn an_access_list_names_the_address_it_refuses() {
         assert!(failure.to_string().ends_with(&format!("203.0.113.7 (HTTP 403, {code})")), "{failure}");
     }
     assert_eq!(
-        failure(Operation::Link, &json(403, "ORG_REQUIRES_ACCESS_LIST")).class,
+        failure(Operation::Link, &json_error(403, "ORG_REQUIRES_ACCESS_LIST")).class,
         AccessListDenied { address: None }
     );
 }
@@ -136,6 +178,56 @@ fn every_2xx_accepts_a_token() {
 }
 
 #[test]
+fn every_2xx_removes_a_link() {
+    for (status, body) in
+        [(204, ""), (202, ""), (200, "{}"), (200, "<html>"), (200, r#"{"status": "SYNCED"}"#)]
+    {
+        let answer = classify(Operation::Unlink, &text(status, body), SystemTime::UNIX_EPOCH);
+        assert_eq!(answer, Ok(Answer { state: None }), "{status} {body}");
+    }
+    for body in [Body::TooLarge, Body::Broken, Body::TimedOut] {
+        assert!(classify(Operation::Unlink, &response(200, body), SystemTime::UNIX_EPOCH).is_ok());
+    }
+}
+
+#[test]
+fn a_404_of_a_gateway_does_not_say_that_there_is_no_link_to_remove() {
+    for body in [r#"{"message": "no Route matched with those values"}"#, "{}", r#"{"errorCode": "no route"}"#]
+    {
+        assert_eq!(failure(Operation::Unlink, &text(404, body)).class, RequestRejected, "{body}");
+    }
+}
+
+#[test]
+fn a_running_live_export_names_its_projects() {
+    let (one, two) = ("5f0d1e2a3b4c5d6e7f800001", "5f0d1e2a3b4c5d6e7f800002");
+    let code = "CANNOT_DELETE_ORG_LINK_WITH_RUNNING_LIVE_EXPORT";
+    let many: Vec<String> = (0..20).map(|n| format!("{n:024x}")).collect();
+    for (parameters, detail, expected) in [
+        (json!([one, two]), String::new(), vec![one, two]),
+        (json!([[one, two], 7, null]), format!("other {}", two.replace('2', "3")), vec![one, two]),
+        (json!([format!("[{one}, {two}]"), one]), String::new(), vec![one, two]),
+        (json!([one.to_uppercase()]), String::new(), vec![one]),
+        (json!({ "projects": [one] }), format!("Projects {two}, {one} and {two}."), vec![two, one]),
+        (Value::Null, format!("Projects {two},{one}."), vec![two, one]),
+        (json!([format!("{one}0"), "5f0d1e2a3b4c5d6e7f80000z", "<b>"]), "a b".to_owned(), vec![]),
+        (json!(many), String::new(), many.iter().take(10).map(String::as_str).collect()),
+    ] {
+        let body = json!({ "error": 409, "errorCode": code, "detail": detail, "parameters": parameters })
+            .to_string();
+        let running = LiveExportRunning { projects: expected.into_iter().map(str::to_owned).collect() };
+        assert_eq!(failure(Operation::Unlink, &text(409, &body)).class, running, "{body}");
+        let enveloped = format!(r#"{{"status": 409, "content": {body}}}"#);
+        assert_eq!(failure(Operation::Unlink, &text(200, &enveloped)).class, running, "{body}");
+        // Elsewhere a 409 is something else.
+        assert_eq!(failure(Operation::Link, &text(409, &body)).class, LinkExists);
+    }
+    let newer = "CANNOT_DELETE_ORG_ACTIVE_LIVE_MIGRATION_ATLAS_ORG_LINK";
+    assert_eq!(failure(Operation::Unlink, &json_error(409, newer)).class, in_use());
+    assert_eq!(failure(Operation::Unlink, &json_error(409, "RATE_LIMITED")).class, RateLimited);
+}
+
+#[test]
 fn a_2xx_to_get_must_say_the_state() {
     let ok = classify(Operation::Status, &text(200, r#"{"status": "PAUSED"}"#), SystemTime::UNIX_EPOCH);
     assert_eq!(ok.unwrap().state.as_deref(), Some("PAUSED"));
@@ -154,7 +246,7 @@ fn a_2xx_to_get_must_say_the_state() {
 #[test]
 fn an_envelope_that_says_an_error_is_one() {
     let body = r#"{"status": 404, "content": {"errorCode": "ORG_NOT_FOUND"}}"#;
-    for operation in [Operation::Link, Operation::Status] {
+    for operation in [Operation::Link, Operation::Status, Operation::Unlink] {
         let failure = failure(operation, &text(200, body));
         assert_eq!(failure.class, OrganizationNotFound);
         assert_eq!(failure.error_code.as_deref(), Some("ORG_NOT_FOUND"));
@@ -172,7 +264,7 @@ fn a_2xx_to_a_challenge_is_no_success() {
 
 #[test]
 fn retry_after_is_read_with_every_failure() {
-    let mut response = json(503, "SERVICE_UNAVAILABLE");
+    let mut response = json_error(503, "SERVICE_UNAVAILABLE");
     response.headers.insert(RETRY_AFTER, HeaderValue::from_static("17"));
     assert_eq!(failure(Operation::Status, &response).retry_after, Some(Duration::from_secs(17)));
     response.headers.insert(RETRY_AFTER, HeaderValue::from_static("Thu, 01 Jan 1970 00:01:00 GMT"));
@@ -194,6 +286,8 @@ fn only_what_was_sent_can_have_had_an_effect() {
     ] {
         assert_eq!(Failure::transport(Operation::Link, error.clone()).maybe_effective, doubtful, "{error:?}");
         assert!(!Failure::transport(Operation::Challenge, error.clone()).maybe_effective);
+        // About the token only: a DELETE is simply sent again.
+        assert!(!Failure::transport(Operation::Unlink, error.clone()).maybe_effective);
         assert!(!Failure::transport(Operation::Status, error).maybe_effective);
     }
 }
@@ -209,7 +303,7 @@ fn a_failure_reads_well() {
         "no connection through the proxy http://proxy:3128: the connection was refused"
     );
     assert_eq!(
-        failure(Operation::Link, &json(409, "X_1")).to_string(),
+        failure(Operation::Link, &json_error(409, "X_1")).to_string(),
         "the organization has a link already (HTTP 409, X_1)"
     );
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::remote::{Body, ConnectProblem, TransportErrorKind};
 
-const ORG: &str = "5f0d1e2a3b4c5d6e7f801234";
+pub(super) const ORG: &str = "5f0d1e2a3b4c5d6e7f801234";
 pub(super) const LINK: &str = "/api/public/v1.0/orgs/5f0d1e2a3b4c5d6e7f801234/liveExport/migrationLink";
 pub(super) const TOKEN: &str = "link-token-canary";
 
@@ -148,11 +148,20 @@ pub(super) fn keys(n: u32) -> ApiKeys {
 }
 
 pub(super) async fn link(client: &Client) -> Result<Answer, Failure> {
-    client.link(&organization(), &keys(1), &TOKEN.into()).await
+    client.link(&organization(), &keys(1), &TOKEN.into(), far()).await
 }
 
 pub(super) async fn status(client: &Client) -> Result<Answer, Failure> {
-    client.status(&organization(), &keys(1)).await
+    client.status(&organization(), &keys(1), far()).await
+}
+
+pub(super) async fn unlink(client: &Client) -> Result<(), Failure> {
+    client.unlink(&organization(), &keys(1), far()).await
+}
+
+/// A deadline that does not matter beside the client's own.
+pub(super) fn far() -> Instant {
+    Instant::now() + 10 * DEADLINE
 }
 
 /// A server in earnest: SHA-256, each nonce count once, a nonce only as long as `nonce` says so.
@@ -184,7 +193,11 @@ impl Server {
         let a2 = hash(format!("{}:{}", seen.method, seen.path));
         let expected = hash(format!("{a1}:{nonce}:{}:{}:auth:{a2}", field("nc"), field("cnonce")));
         if field("response") == expected && self.used.lock().unwrap().insert((nonce.clone(), field("nc"))) {
-            return if seen.method == Method::POST { answer(201, "") } else { synced() };
+            return match seen.method {
+                Method::POST => answer(201, ""),
+                Method::DELETE => answer(204, ""),
+                _ => synced(),
+            };
         }
         // As Jetty 12 does it: a nonce that it does not know looks like a wrong password.
         challenge(&format!(
