@@ -99,7 +99,7 @@ pub async fn call(
 ) -> Option<Attempt> {
     let credentials = reading.credentials.as_ref()?;
     let fingerprints = reading.inputs.usable.as_ref().ok()?.clone();
-    let organization = Organization { base_url, org_id: link.spec.org_id.clone() };
+    let organization = Organization { base_url, org_id: link.spec.org_id.clone(), roots: None };
     let keys = ApiKeys { public: credentials.public_key.clone(), private: credentials.private_key.clone() };
     // The client has a limit of its own.
     let deadline = Instant::now() + Duration::from_mins(1);

@@ -162,7 +162,8 @@ fn certificate(origin: &str, problem: CertificateProblem) -> Words {
         format!("The certificate of {origin} is not trusted: {problem}"),
         match problem {
             CertificateProblem::UnknownIssuer => {
-                "If the server has a private CA, the operator's --ca-file must hold its root certificate."
+                "If the server has a private CA, give its root certificate to this link with spec.caRef, or to every link \
+                 with the operator's --ca-file."
             }
             CertificateProblem::Expired => "Renew the server's certificate, and check the clocks.",
             CertificateProblem::WrongName => {
@@ -203,7 +204,7 @@ mod tests {
 
     fn explained(class: FailureClass) -> CallFailure {
         let base_url = "https://om.example.com:8443/api/public/v1.0".parse().unwrap();
-        let organization = Organization { base_url, org_id: "5f0d1e2a3b4c5d6e7f801234".into() };
+        let organization = Organization { base_url, org_id: "5f0d1e2a3b4c5d6e7f801234".into(), roots: None };
         let failure = Failure {
             class,
             http_status: Some(401),
@@ -229,7 +230,7 @@ mod tests {
             (
                 FailureClass::CertificateNotTrusted { detail: CertificateProblem::UnknownIssuer },
                 Reason::TlsVerificationFailed,
-                "--ca-file",
+                "spec.caRef, or to every link with the operator's --ca-file",
             ),
             (FailureClass::Timeout, unavailable, "tries again"),
             (FailureClass::Broken, unavailable, "tries again"),

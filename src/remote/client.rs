@@ -37,7 +37,7 @@ struct Inner {
 /// One call on its way.
 struct Call<'a> {
     operation: Operation,
-    org_id: &'a str,
+    organization: &'a Organization,
     method: Method,
     url: Url,
     /// The path exactly as sent (RFC 7616 §3.4.3); there is no query.
@@ -116,13 +116,13 @@ impl Client {
         let url = organization.base_url.join(&format!("/orgs/{id}/liveExport/migrationLink{end}"));
         let call = Call {
             operation,
-            org_id: id,
+            organization,
             method,
             uri: url.path().to_owned(),
             url,
             keys,
             token,
-            slot: self.0.nonces.slot(organization.base_url.origin(), keys),
+            slot: self.0.nonces.slot(organization, keys),
             deadline: deadline.min(Instant::now() + DEADLINE),
         };
         self.exchange(&call).await
@@ -233,7 +233,7 @@ impl Call<'_> {
     /// A failure that names the projects of a running live export, and not the organization beside them.
     fn about_projects(&self, mut failure: Failure) -> Failure {
         if let FailureClass::LiveExportRunning { projects } = &mut failure.class {
-            projects.retain(|project| !project.eq_ignore_ascii_case(self.org_id));
+            projects.retain(|project| !project.eq_ignore_ascii_case(&self.organization.org_id));
         }
         failure
     }
@@ -260,6 +260,7 @@ impl Call<'_> {
             url: self.url.clone(),
             headers,
             body: token.map(|token| json!({ "linkToken": token.expose_secret() }).to_string().into_bytes()),
+            roots: self.organization.roots.clone(),
         }
     }
 }

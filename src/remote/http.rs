@@ -8,14 +8,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
-use reqwest::{Certificate, redirect, retry};
+use rustls::CertificateError;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, RootCertStore};
 use tokio::time::timeout;
 
+use super::clients::Clients;
 use super::proxy::{Proxies, ProxySettings};
+use super::roots;
 use super::transport::{
     Body, CertificateProblem, ConnectProblem, MAX_BODY, Request, Response, Transport, TransportError,
 };
@@ -23,11 +22,8 @@ use super::transport::{
 /// The usual user agent: name and version of the operator.
 pub const USER_AGENT: &str = concat!("migrationlink-operator/", env!("CARGO_PKG_VERSION"));
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a body may take once the status is there. Its loss is less than that of the whole answer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shorter than the servers' and load balancers' own, so that a request seldom meets a connection that is going away.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How to reach the API.
 #[derive(Clone, Default)]
@@ -61,14 +57,14 @@ pub enum SetupError {
 
 /// Sends over the network.
 pub struct HttpTransport {
-    client: reqwest::Client,
+    clients: Clients,
     proxies: Proxies,
     body_timeout: Duration,
 }
 
 impl HttpTransport {
-    /// A transport. It reads the system's root certificates once, now: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or where
-    /// distributions keep them.
+    /// A transport. It reads the system's root certificates now, and again for each new [`super::Roots`]:
+    /// `SSL_CERT_FILE`, `SSL_CERT_DIR`, or where distributions keep them.
     ///
     /// # Errors
     /// [`SetupError`] when the options or the system's certificates cannot be used.
@@ -76,43 +72,23 @@ impl HttpTransport {
         if CryptoProvider::get_default().is_none() {
             return Err(SetupError::NoCryptoProvider);
         }
-        let mut roots = Vec::new();
+        let mut extra = Vec::new();
         for pem in &options.extra_roots {
-            let bundle = Certificate::from_pem_bundle(pem).map_err(|_| SetupError::Certificate)?;
-            // reqwest looks at what is in them only when its client is built, and then says no more than that.
-            let mut store = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|_| SetupError::Certificate)?;
-                store.add(certificate).map_err(|_| SetupError::Certificate)?;
-            }
-            if store.is_empty() {
-                return Err(SetupError::Certificate);
-            }
-            roots.extend(bundle);
+            extra.extend(roots::read(pem).map_err(|_| SetupError::Certificate)?);
         }
         let (proxies, routes) = Proxies::new(&options.proxy)?;
         let user_agent = if options.user_agent.is_empty() { USER_AGENT } else { &options.user_agent };
-        let builder = reqwest::Client::builder()
-            .user_agent(user_agent)
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .tls_certs_merge(roots);
-        let client = routes
-            .into_iter()
-            .fold(builder, reqwest::ClientBuilder::proxy)
-            .build()
-            .map_err(|_| SetupError::Tls)?;
-        Ok(Self { client, proxies, body_timeout: BODY_TIMEOUT })
+        let clients = Clients::new(user_agent, extra.into(), routes).map_err(|_| SetupError::Tls)?;
+        Ok(Self { clients, proxies, body_timeout: BODY_TIMEOUT })
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, TransportError> {
         let proxy = self.proxies.name(&request.url);
         let post = request.method == Method::POST;
-        let mut builder = self.client.request(request.method, request.url).headers(request.headers);
+        let client = self.clients.trusting(request.roots.as_ref()).await.ok_or_else(|| {
+            TransportError::Connect { proxy: proxy.clone(), problem: ConnectProblem::Other }
+        })?;
+        let mut builder = client.request(request.method, request.url).headers(request.headers);
         builder = match request.body {
             Some(body) => builder.body(body),
             // Some servers want to read the length of nothing (RFC 9110 §8.6); hyper leaves it out.

@@ -8,6 +8,7 @@
 
 mod answer;
 mod client;
+mod clients;
 mod digest;
 mod failure;
 mod http;
@@ -15,6 +16,7 @@ mod nonces;
 mod organization;
 mod proxy;
 mod retry_after;
+mod roots;
 mod transport;
 
 pub use answer::Answer;
@@ -23,6 +25,7 @@ pub use failure::{Failure, FailureClass, UnexpectedKind};
 pub use http::{HttpOptions, HttpTransport, SetupError, USER_AGENT};
 pub use organization::{ApiKeys, Organization};
 pub use proxy::ProxySettings;
+pub use roots::{InvalidRoots, Roots};
 pub use transport::{
     Body, CertificateProblem, ConnectProblem, MAX_BODY, Observer, Operation, Request, Response, Transport,
     TransportError, TransportErrorKind,

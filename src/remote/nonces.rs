@@ -1,4 +1,4 @@
-//! The nonces that are known, per origin and credential. One nonce serves many requests, each with a count of its own
+//! The nonces that are known, per origin, roots and credential. One nonce serves many requests, each with a count of its own
 //! (RFC 7616 §3.4), which saves every other round trip.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::digest::{Op, Session};
 use super::failure::Failure;
-use super::organization::ApiKeys;
+use super::organization::{ApiKeys, Organization};
 use crate::endpoint::Origin;
 
 /// A generation of the cache ends after so many slots or so long; a slot lives for two generations without use.
@@ -38,7 +38,7 @@ struct Key {
     credential: u64,
 }
 
-/// The place of one credential at one origin. The realm is the session's: a challenge with another replaces it.
+/// The place of one credential at one origin, reached with the same roots. The realm is the session's: a challenge with another replaces it.
 pub(super) struct Slot {
     /// Held while a challenge is asked for: the others of this credential wait for it.
     pub(super) fetching: tokio::sync::Mutex<()>,
@@ -72,9 +72,11 @@ impl Nonces {
         Self { hasher: RandomState::new(), generations: Mutex::new(generations) }
     }
 
-    pub(super) fn slot(&self, origin: &Origin, keys: &ApiKeys) -> Arc<Slot> {
-        let credential = self.hasher.hash_one((keys.public.expose_secret(), keys.private.expose_secret()));
-        let key = Key { origin: origin.clone(), credential };
+    /// Roots tell slots apart, too: who trusts other ones talks to another server, perhaps.
+    pub(super) fn slot(&self, organization: &Organization, keys: &ApiKeys) -> Arc<Slot> {
+        let (public, private) = (keys.public.expose_secret(), keys.private.expose_secret());
+        let credential = self.hasher.hash_one((public, private, &organization.roots));
+        let key = Key { origin: organization.base_url.origin().clone(), credential };
         let generations = &mut *lock(&self.generations);
         if generations.young.len() >= GENERATION_SLOTS || generations.began.elapsed() >= GENERATION_TIME {
             generations.began = Instant::now();
@@ -181,31 +183,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::Roots;
 
     fn keys(n: usize) -> ApiKeys {
         ApiKeys { public: format!("public{n}").into(), private: "private".into() }
     }
 
-    fn origin(text: &str) -> Origin {
-        text.parse().unwrap()
+    fn at(origin: &str) -> Organization {
+        let base_url = format!("{origin}/api").parse().unwrap();
+        Organization { base_url, org_id: String::new(), roots: None }
     }
 
     #[tokio::test]
-    async fn a_slot_belongs_to_one_origin_and_both_keys() {
+    async fn a_slot_belongs_to_one_origin_both_keys_and_the_roots() {
         let nonces = Nonces::new();
-        let home = origin("https://a");
+        let home = at("https://a");
         let slot = nonces.slot(&home, &keys(1));
         assert!(Arc::ptr_eq(&slot, &nonces.slot(&home, &keys(1))));
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&origin("https://a:8443"), &keys(1))));
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&at("https://a:8443"), &keys(1))));
         assert!(!Arc::ptr_eq(&slot, &nonces.slot(&home, &keys(2))));
         let other = ApiKeys { public: "public1".into(), private: "other".into() };
         assert!(!Arc::ptr_eq(&slot, &nonces.slot(&home, &other)));
+        let trusting = Organization { roots: Some(Roots::from(Vec::new())), ..home.clone() };
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&trusting, &keys(1))));
     }
 
     #[tokio::test]
     async fn thousands_of_credentials_do_not_pile_up() {
         let nonces = Nonces::new();
-        let home = origin("https://a");
+        let home = at("https://a");
         let busy = nonces.slot(&home, &keys(0));
         for n in 1..3 * GENERATION_SLOTS {
             nonces.slot(&home, &keys(n));
@@ -218,7 +224,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_nobody_uses_is_forgotten() {
         let nonces = Nonces::new();
-        let home = origin("https://a");
+        let home = at("https://a");
         let idle = Arc::downgrade(&nonces.slot(&home, &keys(1)));
         let busy = nonces.slot(&home, &keys(2));
         for _ in 0..5 {

@@ -2,6 +2,7 @@
 
 use secrecy::SecretString;
 
+use super::roots::Roots;
 use crate::endpoint::BaseUrl;
 
 /// A programmatic API key.
@@ -20,4 +21,6 @@ pub struct Organization {
     pub base_url: BaseUrl,
     /// Its id, 24 hexadecimal digits.
     pub org_id: String,
+    /// Who may vouch for its server, beside the system's roots and those of [`super::HttpOptions`].
+    pub roots: Option<Roots>,
 }

@@ -7,6 +7,8 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
+use super::roots::Roots;
+
 /// The largest body that is read; of a larger one nothing is used.
 pub const MAX_BODY: usize = 64 * 1024;
 
@@ -26,6 +28,8 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body, absent from a challenge request.
     pub body: Option<Vec<u8>>,
+    /// Roots that are trusted for this request alone. Its connection serves no request with other ones.
+    pub roots: Option<Roots>,
 }
 
 /// The answer to a [`Request`]. It has no `Debug`: the body may echo a link token.

@@ -9,6 +9,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::*;
+use crate::remote::Roots;
 
 trait Connection: Read + Write {}
 impl<T: Read + Write> Connection for T {}
@@ -71,6 +72,25 @@ impl Ca {
         format!("https://localhost:{}/", address.port())
     }
 
+    /// A TLS server that keeps its connections, and the number of them.
+    fn serve_for_long(&self) -> (String, Arc<AtomicUsize>) {
+        let config = self.config("localhost", 4000);
+        let connections = Arc::<AtomicUsize>::default();
+        let count = connections.clone();
+        let address = listen(move |stream| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+            std::thread::spawn(move || {
+                while !respond(&mut tls, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").is_empty() {}
+            });
+        });
+        (format!("https://localhost:{}/", address.port()), connections)
+    }
+
+    fn roots(&self) -> Roots {
+        Roots::from_pem(self.pem.as_bytes()).unwrap()
+    }
+
     fn config(&self, name: &str, until: i32) -> Arc<ServerConfig> {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
@@ -96,9 +116,16 @@ fn trusting(ca: &Ca) -> HttpTransport {
 }
 
 async fn send(transport: &HttpTransport, url: &str) -> Result<Response, TransportError> {
-    let request =
-        Request { method: Method::GET, url: url.parse().unwrap(), headers: HeaderMap::new(), body: None };
-    transport.send(request).await
+    send_trusting(None, transport, url).await
+}
+
+async fn send_trusting(
+    roots: Option<Roots>,
+    transport: &HttpTransport,
+    url: &str,
+) -> Result<Response, TransportError> {
+    let url = url.parse().unwrap();
+    transport.send(Request { method: Method::GET, url, headers: HeaderMap::new(), body: None, roots }).await
 }
 
 async fn error(transport: &HttpTransport, url: &str) -> TransportError {
@@ -126,6 +153,30 @@ async fn certificates_are_trusted_through_an_extra_root_and_told_apart_otherwise
         (ca.serve("localhost", 2000), CertificateProblem::Expired),
     ] {
         assert_eq!(error(&transport, &url).await, TransportError::CertificateNotTrusted(expected));
+    }
+}
+
+#[tokio::test]
+async fn roots_of_one_request_vouch_for_the_server_of_no_other() {
+    let (operator, tenant) = (Ca::new("operator"), Ca::new("tenant"));
+    let transport = trusting(&operator);
+    let (url, connections) = tenant.serve_for_long();
+    let untrusted = TransportError::CertificateNotTrusted(CertificateProblem::UnknownIssuer);
+    for _ in 0..2 {
+        let response = send_trusting(Some(tenant.roots()), &transport, &url).await.ok().unwrap();
+        assert_eq!(response.status, StatusCode::OK);
+        // The connection of those who trust the tenant's CA is open, and is not for them.
+        for roots in [None, Some(Ca::new("other").roots()), Some(Ca::new("tenant").roots())] {
+            assert_eq!(send_trusting(roots, &transport, &url).await.err().unwrap(), untrusted);
+        }
+    }
+    // Equal roots did share it.
+    assert_eq!(connections.load(Ordering::SeqCst), 1 + 2 * 3);
+
+    let (url, _) = operator.serve_for_long();
+    for roots in [None, Some(tenant.roots())] {
+        let response = send_trusting(roots, &transport, &url).await.ok().unwrap();
+        assert_eq!(response.status, StatusCode::OK, "the operator's own roots are always trusted");
     }
 }
 
@@ -179,8 +230,13 @@ async fn a_request_goes_out_as_it_is_and_a_status_survives_its_body() {
     assert!(head.contains(&format!("user-agent: {USER_AGENT}\r\n")), "{head}");
     assert!(!head.contains("accept-encoding") && !head.contains("cookie"), "{head}");
 
-    let post =
-        Request { method: Method::POST, url: url.parse().unwrap(), headers: HeaderMap::new(), body: None };
+    let post = Request {
+        method: Method::POST,
+        url: url.parse().unwrap(),
+        headers: HeaderMap::new(),
+        body: None,
+        roots: None,
+    };
     transport.send(post).await.ok().unwrap();
     assert!(heads.recv().unwrap().to_lowercase().contains("content-length: 0\r\n"));
 

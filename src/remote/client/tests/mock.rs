@@ -140,7 +140,7 @@ pub(super) fn refused() -> Outcome {
 
 pub(super) fn organization() -> Organization {
     let base_url = "https://cloud.example.com/api/public/v1.0".parse().unwrap();
-    Organization { base_url, org_id: ORG.to_owned() }
+    Organization { base_url, org_id: ORG.to_owned(), roots: None }
 }
 
 pub(super) fn keys(n: u32) -> ApiKeys {
