@@ -19,7 +19,7 @@ use crate::telemetry::{LogFilter, LogFormat};
 #[derive(Debug)]
 pub enum Invocation {
     /// Run the operator.
-    Run(Config),
+    Run(Box<Config>),
     /// Print the CustomResourceDefinition.
     Crd,
 }
@@ -45,7 +45,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator: the default
-    Run(Config),
+    Run(Box<Config>),
     /// Print the CustomResourceDefinition
     Crd,
 }
@@ -80,6 +80,10 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = sync_interval)]
     pub sync_interval: Duration,
 
+    /// How long a deletion with the policy Delete waits for a person to mend what blocks it; never = for ever
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = grace_period)]
+    pub deletion_grace_period: GracePeriod,
+
     /// Where /livez and /readyz are served; 0 for nowhere
     #[arg(long, value_name = "[ADDR]:PORT", default_value = ":8081")]
     pub health_probe_bind_address: BindAddress,
@@ -110,6 +114,15 @@ pub enum SecretAccess {
     Get,
 }
 
+/// How long a deletion waits for a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GracePeriod {
+    /// So long.
+    For(Duration),
+    /// For ever.
+    Never,
+}
+
 /// Where a server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindAddress {
@@ -136,6 +149,8 @@ enum InvalidValue {
     Duration,
     #[error("it must be from 1m to 24h")]
     SyncInterval,
+    #[error("write a duration such as 90s, 10m or 24h, or never")]
+    GracePeriod,
 }
 
 /// A text that is no [`BindAddress`].
@@ -180,7 +195,7 @@ pub fn parse(
         .map_err(|error| without_password(with_variable(error)))?;
     let mut config = match cli.command {
         Some(Command::Run(config)) => config,
-        None => cli.config,
+        None => Box::new(cli.config),
         Some(Command::Crd) => return Ok(Invocation::Crd),
     };
     config.watch_namespaces.sort();
@@ -245,6 +260,13 @@ fn sync_interval(text: &str) -> Result<Duration, InvalidValue> {
     }
 }
 
+fn grace_period(text: &str) -> Result<GracePeriod, InvalidValue> {
+    if text == "never" {
+        return Ok(GracePeriod::Never);
+    }
+    duration::parse(text).map(GracePeriod::For).ok_or(InvalidValue::GracePeriod)
+}
+
 impl FromStr for BindAddress {
     type Err = InvalidBindAddress;
 
@@ -277,7 +299,7 @@ mod tests {
         let args = args.split_whitespace().map(OsString::from);
         let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
         match parse(args, env) {
-            Ok(Invocation::Run(config)) => Ok(config),
+            Ok(Invocation::Run(config)) => Ok(*config),
             Ok(Invocation::Crd) => Err("crd".to_owned()),
             Err(error) => {
                 assert_eq!(error.exit_code(), 2);
@@ -293,6 +315,7 @@ mod tests {
             secret_access: SecretAccess::Watch,
             concurrency: 64,
             sync_interval: Duration::from_mins(15),
+            deletion_grace_period: GracePeriod::For(Duration::from_mins(10)),
             health_probe_bind_address: BindAddress::Any(8081),
             metrics_bind_address: BindAddress::Any(8080),
             ca_file: None,
@@ -309,6 +332,7 @@ mod tests {
             ("secret-access", "get"),
             ("concurrency", "1"),
             ("sync-interval", "1h30m"),
+            ("deletion-grace-period", "never"),
             ("health-probe-bind-address", "127.0.0.1:9000"),
             ("metrics-bind-address", "0"),
             ("ca-file", "/etc/om/ca.pem"),
@@ -324,6 +348,7 @@ mod tests {
             secret_access: SecretAccess::Get,
             concurrency: 1,
             sync_interval: Duration::from_mins(90),
+            deletion_grace_period: GracePeriod::Never,
             health_probe_bind_address: BindAddress::At("127.0.0.1:9000".parse().unwrap()),
             metrics_bind_address: BindAddress::Off,
             ca_file: Some("/etc/om/ca.pem".into()),
@@ -398,6 +423,7 @@ mod tests {
             ("sync-interval", "5ms", "write a duration such as"),
             ("sync-interval", "59s", "it must be from 1m to 24h"),
             ("sync-interval", "24h1s", "it must be from 1m to 24h"),
+            ("deletion-grace-period", "soon", "write a duration such as 90s"),
             ("health-probe-bind-address", "8081", "write ADDR:PORT"),
             ("health-probe-bind-address", "localhost:8081", "write ADDR:PORT"),
             ("metrics-bind-address", ":65536", "write ADDR:PORT"),

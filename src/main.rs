@@ -152,6 +152,10 @@ fn settings(config: &Config) -> Settings {
     Settings {
         allowed_origins: Origins(config.allowed_origins.clone()),
         sync_interval: config.sync_interval,
+        deletion_grace_period: match config.deletion_grace_period {
+            config::GracePeriod::For(time) => Some(time),
+            config::GracePeriod::Never => None,
+        },
         started_at: Timestamp::now(),
     }
 }

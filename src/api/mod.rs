@@ -25,5 +25,11 @@ pub const RELINK_AT: &str = "migrationlink.dev/relink-at";
 /// Annotation: `"true"` does what `spec.suspend` does, for tools that must not touch the spec.
 pub const PAUSED: &str = "migrationlink.dev/paused";
 
+/// Annotation: `"true"` lets a resource that nothing was accepted for take over a link that is in force already.
+pub const ADOPT_EXISTING: &str = "migrationlink.dev/adopt-existing";
+
+/// Holds a resource whose link is to be removed with it.
+pub const FINALIZER: &str = "migrationlink.dev/unlink";
+
 /// The field manager of everything that the operator writes, and the controller name in its events.
 pub const MANAGER: &str = "migrationlink-operator";

@@ -1,5 +1,7 @@
 //! What the operator answers.
 
+use std::fmt;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -121,6 +123,16 @@ pub enum InputKind {
     #[serde(other, skip_serializing)]
     #[schemars(skip)]
     Other,
+}
+
+impl fmt::Display for InputKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+            Self::Other => "An object",
+        })
+    }
 }
 
 #[cfg(test)]

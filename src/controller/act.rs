@@ -1,122 +1,56 @@
-//! The steps that reach out: reading the inputs, and the calls to the HTTP API.
+//! The calls to the HTTP API.
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::explain::explain;
-use super::kubernetes::{Kubernetes, KubernetesError};
-use crate::api::InputRecord;
-use crate::decision::{
-    Attempt, Call, Credentials, InputReference, Inputs, Link, Outcome, Unusable, Version, read_secret,
-};
+use super::inputs::Reading;
+use crate::decision::{Attempt, Call, CallFailure, Credentials, Fingerprints, Link, Outcome};
 use crate::endpoint::BaseUrl;
 use crate::metrics::{self, Metrics};
 use crate::remote::{
-    Answer, ApiKeys, Client, Failure, FailureClass, Observer, Operation, Organization, TransportErrorKind,
+    Answer, ApiKeys, Client, Failure, FailureClass, Observer, Operation, Organization, Roots,
+    TransportErrorKind,
 };
 
-/// What was read for one pass. The values live no longer than the pass.
+/// A call that was answered: what there is to record, and how it failed for the endpoint's and the key's other links.
 #[derive(Debug)]
-pub struct Reading {
-    /// What a decision may see.
-    pub inputs: Inputs,
-    /// What a call is made with.
-    pub credentials: Option<Credentials>,
-    /// The version of each object, for the index.
-    pub versions: Vec<(InputReference, Version)>,
+pub struct Called {
+    /// What there is to record.
+    pub attempt: Attempt,
+    /// How it failed.
+    pub failure: Option<Failure>,
 }
 
-/// Reads what the link refers to. `known` is what the index knows of the versions.
-///
-/// # Errors
-/// The API server did not give an answer that says anything about the objects.
-pub async fn read_inputs(
-    kubernetes: &Kubernetes,
-    link: &Link,
-    known: &[(InputReference, Version)],
-) -> Result<Reading, KubernetesError> {
-    let reference =
-        InputReference { kind: crate::api::InputKind::Secret, name: link.spec.secret_ref.name.clone() };
-    let mut record = InputRecord {
-        kind: reference.kind,
-        name: reference.name.clone(),
-        uid: None,
-        resource_version: None,
-        content: None,
-    };
-    let name = record.name.clone();
-    let secret = match kubernetes.secret(&link.namespace, &name).await {
-        Ok(secret) => secret,
-        Err(KubernetesError::NotFound) => {
-            let inputs = Inputs { records: vec![record], usable: Err(Unusable::missing(&name)) };
-            return Ok(Reading { inputs, credentials: None, versions: vec![(reference, Version::Missing)] });
-        }
-        Err(KubernetesError::Forbidden(_)) => {
-            // The version that the watch knows was tried: only another one is worth another try before its time.
-            if let Some((_, Version::Present { uid, resource_version })) =
-                known.iter().find(|(known, _)| *known == reference)
-            {
-                record.uid = Some(uid.clone());
-                record.resource_version = Some(resource_version.clone());
-            }
-            let inputs = Inputs { records: vec![record], usable: Err(Unusable::denied(link, &name)) };
-            return Ok(Reading { inputs, credentials: None, versions: Vec::new() });
-        }
-        Err(error) => return Err(error),
-    };
-    let Secret { metadata, data, .. } = secret;
-    let (Some(uid), Some(resource_version)) = (metadata.uid, metadata.resource_version) else {
-        return Err(KubernetesError::Incomplete);
-    };
-    let data = data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-    let read = read_secret(&link.uid, data);
-    record.uid = Some(uid.clone());
-    record.resource_version = Some(resource_version.clone());
-    record.content = Some(read.content);
-    let (usable, credentials) = match read.credentials {
-        Ok(credentials) => (Ok(credentials.fingerprints(&link.uid)), Some(credentials)),
-        Err(problem) => (Err(Unusable::invalid(&name, &problem)), None),
-    };
-    Ok(Reading {
-        inputs: Inputs { records: vec![record], usable },
-        credentials,
-        versions: vec![(reference, Version::Present { uid, resource_version })],
-    })
-}
-
-/// Makes a call and notes all that it was made from. None if the pass has nothing to make it with, which a decision
-/// never asks for.
+/// Makes a call, until `deadline` at the most, and notes all that it was made from. None if the pass has nothing to make it
+/// with, which a decision never asks for.
 pub async fn call(
     remote: &Client,
     link: &Link,
     base_url: BaseUrl,
     reading: &Reading,
     call: Call,
+    deadline: Instant,
     clock: impl Fn() -> Timestamp,
-) -> Option<Attempt> {
+) -> Option<Called> {
     let credentials = reading.credentials.as_ref()?;
-    let fingerprints = reading.inputs.usable.as_ref().ok()?.clone();
-    let organization = Organization { base_url, org_id: link.spec.org_id.clone(), roots: None };
-    let keys = ApiKeys { public: credentials.public_key.clone(), private: credentials.private_key.clone() };
-    // The client has a limit of its own.
-    let deadline = Instant::now() + Duration::from_mins(1);
-    let outcome = match call {
-        Call::Link => match remote.link(&organization, &keys, &credentials.link_token, deadline).await {
-            Ok(answer) => Outcome::Accepted(answer.state),
-            Err(failure) => Outcome::Failed(explain(&organization, &failure)),
-        },
-        Call::Poll => match remote.status(&organization, &keys, deadline).await {
-            Ok(Answer { state: Some(state) }) => Outcome::State(state),
-            // The client gives a 2xx without a state out as a failure.
-            Ok(Answer { state: None }) => return None,
-            Err(Failure { class: FailureClass::LinkNotFound, .. }) => Outcome::NoLink,
-            Err(failure) => Outcome::Failed(explain(&organization, &failure)),
-        },
+    let fingerprints = match (&reading.inputs.usable, &reading.inputs.keys) {
+        (Ok(fingerprints), _) => fingerprints.clone(),
+        (Err(_), Ok(keys)) if call == Call::Unlink => {
+            Fingerprints { token: String::new(), keys: keys.clone() }
+        }
+        _ => return None,
     };
-    Some(Attempt {
+    let roots = credentials.ca.as_ref().map(|pem| Roots::from_pem(pem)).transpose().ok()?;
+    let organization = Organization { base_url, org_id: link.spec.org_id.clone(), roots };
+    let answer = send(remote, &organization, credentials, call, deadline).await?;
+    let (outcome, failure) = match answer {
+        Ok(outcome) => (outcome, None),
+        Err(failure) => (failed(&organization, call, &failure), Some(failure)),
+    };
+    let attempt = Attempt {
         call,
         at: clock(),
         generation: link.generation,
@@ -125,7 +59,48 @@ pub async fn call(
         inputs: reading.inputs.records.clone(),
         fingerprints,
         outcome,
+    };
+    Some(Called { attempt, failure })
+}
+
+async fn send(
+    remote: &Client,
+    organization: &Organization,
+    credentials: &Credentials,
+    call: Call,
+    deadline: Instant,
+) -> Option<Result<Outcome, Failure>> {
+    let keys = api_keys(credentials);
+    Some(match call {
+        Call::Link => {
+            let token = credentials.link_token.as_ref()?;
+            let answer = remote.link(organization, &keys, token, deadline).await;
+            answer.map(|answer| Outcome::Accepted(answer.state))
+        }
+        Call::Poll | Call::Adopt => match remote.status(organization, &keys, deadline).await {
+            Ok(Answer { state: Some(state) }) => Ok(Outcome::State(state)),
+            // The client gives a 2xx without a state out as a failure.
+            Ok(Answer { state: None }) => return None,
+            Err(failure) => Err(failure),
+        },
+        Call::Unlink => remote.unlink(organization, &keys, deadline).await.map(|()| Outcome::Unlinked),
     })
+}
+
+/// The API key in the form that the HTTP client takes.
+pub fn api_keys(credentials: &Credentials) -> ApiKeys {
+    ApiKeys { public: credentials.public_key.clone(), private: credentials.private_key.clone() }
+}
+
+fn failed(organization: &Organization, call: Call, failure: &Failure) -> Outcome {
+    match (call, &failure.class) {
+        (Call::Poll | Call::Adopt, FailureClass::LinkNotFound) => Outcome::NoLink,
+        (Call::Unlink, FailureClass::LinkNotFound) => Outcome::Unlinked,
+        _ => {
+            let failure: CallFailure = explain(organization, failure);
+            Outcome::Failed(failure)
+        }
+    }
 }
 
 impl Observer for Metrics {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::metrics::{Metrics, Outcome};
 
 /// The longest that one call may take, kube's own retries included.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Secrets that are read at the same time, however many links are worked on.
+/// Secrets and ConfigMaps that are read at the same time, however many links are worked on.
 const SECRETS_AT_ONCE: usize = 8;
 
 /// Why a call to the Kubernetes API failed. It holds nothing of an answer's body: that may be a Secret.
@@ -75,6 +75,20 @@ impl Kubernetes {
         self.call("get_secret", "get on secrets", read).await
     }
 
+    /// Reads a ConfigMap.
+    ///
+    /// # Errors
+    /// [`KubernetesError`]; `NotFound` when there is none of this name.
+    pub async fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMap, KubernetesError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let read = async {
+            // Never closed, so that there is always a permit in the end.
+            let _permit = self.reading.acquire().await;
+            api.get(name).await
+        };
+        self.call("get_configmap", "get on configmaps", read).await
+    }
+
     /// Reads a link.
     ///
     /// # Errors
@@ -105,6 +119,26 @@ impl Kubernetes {
         let patching = api.patch_status(&link.name, &parameters, &patch);
         let written = self.call("patch_status", "patch on migrationlinks/status", patching).await?;
         self.metrics.status_written();
+        Link::observe(written).ok_or(KubernetesError::Incomplete)
+    }
+
+    /// Writes the list of finalizers of exactly this version of the link. Not by server-side apply: that takes nothing away
+    /// that somebody else owns as well, such as a backup that was restored with our finalizer in it.
+    ///
+    /// # Errors
+    /// [`KubernetesError`]; `Conflict` when the link has another version by now.
+    pub async fn patch_finalizers(
+        &self,
+        link: &Link,
+        finalizers: &[String],
+    ) -> Result<Link, KubernetesError> {
+        let api: Api<MigrationLink> = Api::namespaced(self.client.clone(), &link.namespace);
+        let patch = Patch::Merge(json!({
+            "metadata": {"uid": link.uid, "resourceVersion": link.resource_version, "finalizers": finalizers},
+        }));
+        let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let patching = api.patch(&link.name, &parameters, &patch);
+        let written = self.call("patch_finalizers", "patch on migrationlinks", patching).await?;
         Link::observe(written).ok_or(KubernetesError::Incomplete)
     }
 

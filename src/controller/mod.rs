@@ -5,10 +5,12 @@ mod client;
 mod events;
 mod explain;
 mod health;
+mod inputs;
 mod key;
 mod kubernetes;
 mod queue;
 mod reconcile;
+mod slots;
 mod store;
 mod watch;
 
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{join_all, ready, select_all};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::sync::Semaphore;
@@ -31,6 +34,7 @@ pub use client::{ClientError, client};
 pub use health::ControllerHealth;
 pub use store::Store;
 
+use crate::api::InputKind;
 use crate::decision::{SecretAccess, Settings};
 use crate::metrics::Metrics;
 use crate::remote;
@@ -39,6 +43,7 @@ use key::Key;
 use kubernetes::{Kubernetes, KubernetesError};
 use queue::Queue;
 use reconcile::{Context, Done, reconcile};
+use slots::Slots;
 use watch::{Progress, Watches};
 
 /// How long passes that are under way may go on once the operator was told to stop.
@@ -99,7 +104,10 @@ impl Controller {
             scopes.iter().map(of).collect::<Vec<_>>()
         };
         let links = progress("migrationlinks");
-        let secrets = if secret_access == SecretAccess::Watch { progress("secrets") } else { Vec::new() };
+        let inputs = |what: &str| {
+            if secret_access == SecretAccess::Watch { progress(what) } else { Vec::new() }
+        };
+        let (secrets, config_maps) = (inputs("secrets"), inputs("configmaps"));
         let queue = Arc::new(Queue::default());
         let (events, sending) = Events::new(client.clone(), metrics.clone());
         let kubernetes = Kubernetes::new(client.clone(), metrics.clone());
@@ -110,9 +118,12 @@ impl Controller {
             queue: queue.clone(),
             kubernetes,
             remote,
+            slots: Slots::default(),
             events,
+            metrics: metrics.clone(),
             settings,
             secrets,
+            config_maps,
             clock: Timestamp::now,
             jitter: random,
         };
@@ -170,7 +181,15 @@ impl Controller {
                 (links.clone(), secrets.clone(), scope.clone(), self.watches.clone());
             watching.spawn(async move {
                 links.until_listed().await;
-                watches.secrets(scope, secrets).await;
+                watches.inputs::<Secret>(InputKind::Secret, scope, secrets).await;
+            });
+        }
+        for (scope, config_maps) in &self.context.config_maps {
+            let (store, config_maps, scope, watches) =
+                (self.context.store.clone(), config_maps.clone(), scope.clone(), self.watches.clone());
+            watching.spawn(async move {
+                store.until_config_maps().await;
+                watches.inputs::<ConfigMap>(InputKind::ConfigMap, scope, config_maps).await;
             });
         }
         self.until_known().await;

@@ -1,22 +1,32 @@
 //! One link through the loop: observe, decide, act, record, until there is nothing to do before a certain time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
 
-use super::act::{self, Reading};
+use super::act;
 use super::events::Events;
+use super::inputs::{self, Reading};
 use super::key::Key;
 use super::kubernetes::{Kubernetes, KubernetesError};
 use super::queue::{Queue, Urgency};
+use super::slots::{Slots, Taken};
 use super::store::{Known, Store};
 use super::watch::Scope;
-use crate::api::MigrationLinkStatus;
-use crate::decision::{Call, Link, SecretAccess, Settings, Step, Version, View, announcement, decide};
+use crate::api::{FINALIZER, InputKind, MigrationLinkStatus};
+use crate::decision::{
+    Announcement, Call, InputReference, Link, Release, SecretAccess, Settings, Settled, Step, Version, View,
+    announcement, decide,
+};
+use crate::metrics::Metrics;
 use crate::remote::Client;
 
 /// More steps than any pass needs. A pass that takes more is cut, so that a defect cannot become a hot loop.
 const MOST_STEPS: usize = 16;
+/// The longest that a call to the HTTP API may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What reconciling works with.
 pub struct Context {
@@ -28,12 +38,18 @@ pub struct Context {
     pub kubernetes: Kubernetes,
     /// The HTTP API.
     pub remote: Client,
+    /// The organizations that are being written to.
+    pub slots: Slots,
     /// Where events go.
     pub events: Events,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// What the administrator set.
     pub settings: Settings,
     /// The watches of Secrets; none where Secrets are only read.
     pub secrets: Vec<Scope>,
+    /// The watches of ConfigMaps; none where ConfigMaps are only read.
+    pub config_maps: Vec<Scope>,
     /// The time.
     pub clock: fn() -> Timestamp,
     /// A random number from 0 to 1.
@@ -41,12 +57,27 @@ pub struct Context {
 }
 
 impl Context {
-    /// How a changed Secret of this namespace is noticed now.
-    fn secret_access(&self, namespace: &str) -> SecretAccess {
-        let watched = self.secrets.iter().any(|(scope, progress)| {
-            scope.as_ref().is_none_or(|scope| scope == namespace) && progress.listed() && !progress.refused()
-        });
-        if watched { SecretAccess::Watch } else { SecretAccess::Get }
+    /// How a change of what the link refers to is noticed now.
+    fn secret_access(&self, link: &Link) -> SecretAccess {
+        let watched = |scopes: &[Scope]| {
+            scopes.iter().any(|(scope, progress)| {
+                scope.as_ref().is_none_or(|scope| *scope == link.namespace)
+                    && progress.listed()
+                    && !progress.refused()
+            })
+        };
+        let config_map = link.references().iter().any(|reference| reference.kind == InputKind::ConfigMap);
+        if watched(&self.secrets) && (!config_map || watched(&self.config_maps)) {
+            SecretAccess::Watch
+        } else {
+            SecretAccess::Get
+        }
+    }
+
+    fn wake(&self, links: impl IntoIterator<Item = Key>, urgency: Urgency) {
+        for key in links {
+            self.queue.wake(&key, urgency);
+        }
     }
 }
 
@@ -70,135 +101,259 @@ pub enum Done {
 
 /// Works on one link until there is nothing to do.
 pub async fn reconcile(context: &Context, key: &Key) -> Done {
-    let mut read = None;
-    for _ in 0..MOST_STEPS {
-        let Some(known) = context.store.get(key) else { return Done::Gone };
-        match step(context, key, &known, &mut read).await {
-            Ok(None) => {}
-            Ok(Some(until)) => {
-                context.store.remember(key, &known.link.uid, |known| known.kubernetes_failures = 0);
-                return Done::Until(until);
-            }
-            Err(error) => {
-                let failures = known.kubernetes_failures.saturating_add(1);
-                context.store.remember(key, &known.link.uid, |known| known.kubernetes_failures = failures);
-                return Done::Failed { error, failures };
-            }
-        }
+    let mut pass = Pass { context, key, read: None };
+    let done = pass.run().await;
+    if context.store.get(key).is_none_or(|known| known.answered.is_none()) {
+        context.wake(context.slots.free(key), Urgency::Change);
     }
-    Done::Cut
+    done
 }
 
-/// What a pass has read, and what for: it holds for no other resource and for no other spec.
+/// What was read, and what for: it holds for no other resource and for no other spec.
 struct Read {
     uid: String,
     generation: i64,
+    deleting: bool,
     reading: Reading,
 }
 
-/// One step. Some(time) when there is nothing to do before it.
-async fn step(
-    context: &Context,
-    key: &Key,
-    known: &Known,
-    read: &mut Option<Read>,
-) -> Result<Option<Option<Timestamp>>, KubernetesError> {
-    let link = &known.link;
-    if read.as_ref().is_some_and(|read| read.uid != link.uid || read.generation != link.generation) {
-        *read = None;
-    }
-    let versions = context.store.versions(link);
-    let view = View {
-        link,
-        settings: &context.settings,
-        memory: &known.memory,
-        secret_access: context.secret_access(&link.namespace),
-        versions: &versions,
-        inputs: read.as_ref().map(|read| &read.reading.inputs),
-        answered: known.answered.as_deref(),
-        now: (context.clock)(),
-        jitter: (context.jitter)(),
-    };
-    match decide(&view) {
-        Step::Wait(until) => return Ok(Some(until)),
-        Step::ReadInputs => {
-            let reading = act::read_inputs(&context.kubernetes, link, &versions).await?;
-            if !context.secrets.is_empty() {
-                for (reference, version) in reading.versions.iter().cloned() {
-                    let before = versions.iter().find(|(known, _)| *known == reference);
-                    let before = before.map_or(&Version::Unknown, |(_, version)| version);
-                    let news = context.store.observe_read(&link.namespace, reference, before, version);
-                    for other in news.iter().filter(|other| *other != key) {
-                        context.queue.wake(other, Urgency::Change);
-                    }
+/// One look at a link.
+struct Pass<'a> {
+    context: &'a Context,
+    key: &'a Key,
+    read: Option<Read>,
+}
+
+impl Pass<'_> {
+    async fn run(&mut self) -> Done {
+        for _ in 0..MOST_STEPS {
+            let Some(known) = self.context.store.get(self.key) else { return Done::Gone };
+            match self.step(&known).await {
+                Ok(None) => {}
+                Ok(Some(until)) => {
+                    self.remember(&known.link, |known| known.kubernetes_failures = 0);
+                    return Done::Until(until);
+                }
+                Err(error) => {
+                    let failures = known.kubernetes_failures.saturating_add(1);
+                    self.remember(&known.link, |known| known.kubernetes_failures = failures);
+                    return Done::Failed { error, failures };
                 }
             }
-            *read = Some(Read { uid: link.uid.clone(), generation: link.generation, reading });
         }
-        Step::Link => call(context, key, link, read.as_ref(), Call::Link).await,
-        Step::Poll => call(context, key, link, read.as_ref(), Call::Poll).await,
-        Step::Publish(status) => {
-            publish(context, key, link, &status).await?;
+        Done::Cut
+    }
+
+    /// One step. Some(time) when there is nothing to do before it.
+    async fn step(&mut self, known: &Known) -> Result<Option<Option<Timestamp>>, KubernetesError> {
+        let context = self.context;
+        let link = &known.link;
+        let stale = |read: &Read| {
+            read.uid != link.uid || read.generation != link.generation || read.deleting != link.deleting
+        };
+        if self.read.as_ref().is_some_and(stale) {
+            self.read = None;
         }
-        Step::Record(settled) => {
-            let written = match settled.status {
-                Some(status) => publish(context, key, link, &status).await?,
-                None => true,
-            };
-            if written {
-                // The outcome need not be kept any longer.
-                context.store.remember(key, &link.uid, |known| {
-                    known.memory = settled.memory;
-                    known.answered = None;
-                });
+        let versions = context.store.versions(link);
+        let holder = context.store.holder(self.key);
+        let view = View {
+            link,
+            settings: &context.settings,
+            memory: &known.memory,
+            secret_access: context.secret_access(link),
+            versions: &versions,
+            holder: holder.as_ref(),
+            held: None,
+            inputs: self.read.as_ref().map(|read| &read.reading.inputs),
+            answered: known.answered.as_deref(),
+            now: (context.clock)(),
+            jitter: (context.jitter)(),
+        };
+        match decide(&view) {
+            Step::Wait(until) | Step::Park(until) => return Ok(Some(until)),
+            Step::ReadInputs => {
+                let reading = inputs::read(&context.kubernetes, link, &versions).await?;
+                self.tell_versions(link, &versions, &reading);
+                let Link { uid, generation, deleting, .. } = &**link;
+                self.read =
+                    Some(Read { uid: uid.clone(), generation: *generation, deleting: *deleting, reading });
+            }
+            Step::Link => return self.write(known, Call::Link).await,
+            Step::Unlink => return self.write(known, Call::Unlink).await,
+            Step::Announce(status) => match self.take_slot(known) {
+                Taken::ByAnother => return Ok(Some(None)),
+                Taken::Anew => {}
+                Taken::Before => {
+                    // Before the patch: of one whose answer is lost it must be known what it was for.
+                    let token = status.link.as_ref().and_then(|record| record.sent.clone());
+                    self.remember(link, |known| known.memory.announced = token);
+                    self.publish(link, &status).await?;
+                }
+            },
+            Step::Poll => self.call(known, Call::Poll).await,
+            Step::Adopt => self.call(known, Call::Adopt).await,
+            Step::Publish(status) => {
+                self.publish(link, &status).await?;
+            }
+            Step::Record(settled) => self.record(link, settled).await?,
+            Step::AddFinalizer => {
+                let finalizers = [link.finalizers.as_slice(), &[FINALIZER.to_owned()]].concat();
+                self.patch_finalizers(link, &finalizers).await?;
+            }
+            Step::DropFinalizer(release) => {
+                let others = link.finalizers.iter().filter(|finalizer| *finalizer != FINALIZER);
+                let others: Vec<String> = others.cloned().collect();
+                if self.patch_finalizers(link, &others).await? {
+                    self.released(link, release);
+                }
             }
         }
+        Ok(None)
     }
-    Ok(None)
-}
 
-/// Makes a call and keeps what came back until it is recorded.
-async fn call(context: &Context, key: &Key, link: &Link, read: Option<&Read>, which: Call) {
-    let (Some(read), Some(base_url)) = (read, link.base_url()) else { return };
-    let attempt = act::call(&context.remote, link, base_url, &read.reading, which, context.clock).await;
-    if let Some(attempt) = attempt {
-        tracing::debug!(link = %key, call = ?which, outcome = ?attempt.outcome, "called");
-        context.store.remember(key, &link.uid, |known| known.answered = Some(Arc::new(attempt)));
-    }
-}
-
-/// Writes the status of this version of the link and announces what changed. False if the link is another version by
-/// now, or gone: that is taken in, and the next step decides anew.
-async fn publish(
-    context: &Context,
-    key: &Key,
-    link: &Link,
-    status: &MigrationLinkStatus,
-) -> Result<bool, KubernetesError> {
-    match context.kubernetes.patch_status(link, status).await {
-        Ok(written) => {
-            if let Some(announcement) = announcement(&link.status, status) {
-                tracing::info!(link = %key, reason = announcement.reason, "{}", announcement.note);
-                context.events.send(link, announcement);
-            }
-            context.store.update(written);
-            Ok(true)
+    /// A POST or DELETE: whoever gets the organization's slot decides again before it.
+    async fn write(
+        &mut self,
+        known: &Known,
+        call: Call,
+    ) -> Result<Option<Option<Timestamp>>, KubernetesError> {
+        match self.take_slot(known) {
+            Taken::ByAnother => return Ok(Some(None)),
+            Taken::Anew => {}
+            Taken::Before => self.call(known, call).await,
         }
-        Err(KubernetesError::Conflict) => match context.kubernetes.link(&key.namespace, &key.name).await {
-            Ok(newer) => {
-                context.store.update(newer);
-                Ok(false)
+        Ok(None)
+    }
+
+    fn take_slot(&self, known: &Known) -> Taken {
+        let organization = known.organization.as_ref();
+        organization.map_or(Taken::Before, |organization| self.context.slots.take(organization, self.key))
+    }
+
+    /// Makes a call and keeps what came back until it is recorded.
+    async fn call(&mut self, known: &Known, which: Call) {
+        let (context, link) = (self.context, &known.link);
+        let (Some(read), Some(base_url)) = (&self.read, link.base_url()) else { return };
+        let deadline = Instant::now() + CALL_DEADLINE;
+        let called =
+            act::call(&context.remote, link, base_url, &read.reading, which, deadline, context.clock).await;
+        if let Some(called) = called {
+            tracing::debug!(link = %self.key, call = ?which, outcome = ?called.attempt.outcome, "called");
+            self.remember(link, |known| known.answered = Some(Arc::new(called.attempt)));
+        }
+    }
+
+    async fn record(&self, link: &Link, settled: Settled) -> Result<(), KubernetesError> {
+        let written = match settled.status {
+            Some(status) => self.publish(link, &status).await?,
+            None => true,
+        };
+        if written {
+            // The outcome need not be kept any longer.
+            self.remember(link, |known| {
+                known.memory = settled.memory;
+                known.answered = None;
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes the status of this version of the link and announces what changed. False if the link is another version by
+    /// now, or gone: that is taken in, and the next step decides anew.
+    async fn publish(&self, link: &Link, status: &MigrationLinkStatus) -> Result<bool, KubernetesError> {
+        let patched = self.context.kubernetes.patch_status(link, status).await;
+        let written = self.take_in(link, patched).await?;
+        if written && let Some(announcement) = announcement(&link.status, status) {
+            self.announce(link, announcement);
+        }
+        Ok(written)
+    }
+
+    async fn patch_finalizers(&self, link: &Link, finalizers: &[String]) -> Result<bool, KubernetesError> {
+        let patched = self.context.kubernetes.patch_finalizers(link, finalizers).await;
+        let written = self.take_in(link, patched).await?;
+        if written && link.deleting && finalizers.is_empty() {
+            // Nothing else holds it: it is gone.
+            self.gone(link);
+        }
+        Ok(written)
+    }
+
+    /// Takes in what a patch was answered. False if the link is another version by now, or gone.
+    async fn take_in(
+        &self,
+        link: &Link,
+        patched: Result<Link, KubernetesError>,
+    ) -> Result<bool, KubernetesError> {
+        let (context, key) = (self.context, self.key);
+        let patched = match patched {
+            Err(KubernetesError::Conflict) => {
+                match context.kubernetes.link(&key.namespace, &key.name).await {
+                    Ok(newer) => {
+                        context.wake(context.store.update(newer), Urgency::Change);
+                        return Ok(false);
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            patched => patched,
+        };
+        match patched {
+            Ok(written) => {
+                context.wake(context.store.update(written), Urgency::Change);
+                Ok(true)
             }
             Err(KubernetesError::NotFound) => {
-                context.store.remove(key, &link.uid);
+                self.gone(link);
                 Ok(false)
             }
             Err(error) => Err(error),
-        },
-        Err(KubernetesError::NotFound) => {
-            context.store.remove(key, &link.uid);
-            Ok(false)
         }
-        Err(error) => Err(error),
+    }
+
+    fn gone(&self, link: &Link) {
+        let others = self.context.store.remove(self.key, &link.uid);
+        self.context.wake(others.unwrap_or_default(), Urgency::Change);
+    }
+
+    /// The resource was let go.
+    fn released(&self, link: &Link, release: Release) {
+        match release {
+            Release::NotNeeded => {}
+            Release::Unlinked => {
+                tracing::info!(link = %self.key, "the link was removed");
+                self.remember(link, |known| known.answered = None);
+            }
+            Release::LeftBehind(announcement) => {
+                self.context.metrics.link_left_behind();
+                self.announce(link, announcement);
+            }
+        }
+    }
+
+    fn announce(&self, link: &Link, announcement: Announcement) {
+        if announcement.warning {
+            tracing::warn!(link = %self.key, reason = announcement.reason, "{}", announcement.note);
+        } else {
+            tracing::info!(link = %self.key, reason = announcement.reason, "{}", announcement.note);
+        }
+        self.context.events.send(link, announcement);
+    }
+
+    /// The versions that were read enter the index, and wake the other links that refer to the same objects.
+    fn tell_versions(&self, link: &Link, before: &[(InputReference, Version)], reading: &Reading) {
+        if self.context.secrets.is_empty() {
+            return;
+        }
+        for (reference, version) in reading.versions.iter().cloned() {
+            let before = before.iter().find(|(known, _)| *known == reference);
+            let before = before.map_or(&Version::Unknown, |(_, version)| version);
+            let news = self.context.store.observe_read(&link.namespace, reference, before, version);
+            self.context.wake(news.into_iter().filter(|other| other != self.key), Urgency::Change);
+        }
+    }
+
+    fn remember(&self, link: &Link, change: impl FnOnce(&mut Known)) {
+        self.context.store.remember(self.key, &link.uid, change);
     }
 }

@@ -7,9 +7,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::watch;
+
 use super::key::Key;
-use crate::api::{ConditionType, Conditions};
-use crate::decision::{Attempt, InputReference, Link, Memory, Version};
+use super::slots::OrganizationKey;
+use crate::api::{ConditionType, Conditions, InputKind};
+use crate::decision::{Attempt, Holder, InputReference, Link, Memory, Version};
 use crate::metrics;
 
 /// Everything that is known of one link.
@@ -17,6 +21,8 @@ use crate::metrics;
 pub struct Known {
     /// The newest version of the resource.
     pub link: Arc<Link>,
+    /// The organization that it is about, at its server; None if the base URL cannot be used.
+    pub organization: Option<Arc<OrganizationKey>>,
     /// What is remembered and not published.
     pub memory: Memory,
     /// A call that was answered and is not recorded yet.
@@ -29,12 +35,25 @@ pub struct Known {
 #[derive(Debug, Default)]
 pub struct Store {
     state: Mutex<State>,
+    /// Whether a link refers to a ConfigMap, or did.
+    config_maps: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     links: HashMap<Key, Known>,
     inputs: HashMap<Input, Referred>,
+    /// The links of each organization: one, where nobody made a mistake.
+    organizations: HashMap<Arc<OrganizationKey>, BTreeSet<Key>>,
+}
+
+/// What a version of a resource means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether it says something new of the link.
+    pub news: bool,
+    /// Other links of the same organization, which are to be decided again.
+    pub others: Vec<Key>,
 }
 
 type Input = (String, InputReference);
@@ -47,48 +66,37 @@ struct Referred {
 }
 
 impl Store {
-    /// Takes in a version of a resource. True if it says something new: an older version, one that is known already (our
-    /// own patch comes back), and one that differs only in what no decision looks at, do not.
-    pub fn apply(&self, link: Link) -> bool {
+    /// Takes in a version of a resource. An older version, one that is known already (our own patch comes back), and one that
+    /// differs only in what no decision looks at, say nothing new.
+    pub fn apply(&self, link: Link) -> Applied {
+        let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
+        let applied = self.lock().apply(&key, link);
+        if !*self.config_maps.borrow() && self.refers_to_config_maps(&key) {
+            self.config_maps.send_replace(true);
+        }
+        applied
+    }
+
+    /// Takes in the answer to a call of ours. A link that is gone by now stays gone: only the watch brings new ones. Returns
+    /// other links that are to be decided again.
+    pub fn update(&self, link: Link) -> Vec<Key> {
         let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
         let mut state = self.lock();
-        let (changed, before) = match state.links.get_mut(&key) {
-            Some(known) if !newer(&link.resource_version, &known.link.resource_version) => return false,
-            Some(known) if known.link.uid == link.uid => {
-                let before = known.link.references();
-                let changed = !same_to_a_decision(&known.link, &link);
-                known.link = Arc::new(link);
-                (changed, before)
-            }
-            _ => {
-                let before = state.links.insert(key.clone(), Known::new(link));
-                (true, before.map(|known| known.link.references()).unwrap_or_default())
-            }
-        };
-        state.refer(&key, before);
-        changed
+        if state.links.contains_key(&key) { state.apply(&key, link).others } else { Vec::new() }
     }
 
-    /// Takes in the answer to a call of ours. A link that is gone by now stays gone: only the watch brings new ones.
-    pub fn update(&self, link: Link) {
-        let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
-        if self.get(&key).is_some() {
-            self.apply(link);
-        }
-    }
-
-    /// The resource is gone. True if it was known.
-    pub fn remove(&self, key: &Key, uid: &str) -> bool {
+    /// The resource is gone. Returns other links that are to be decided again; None if it was not known.
+    pub fn remove(&self, key: &Key, uid: &str) -> Option<Vec<Key>> {
         let mut state = self.lock();
         if state.links.get(key).is_none_or(|known| known.link.uid != uid) {
-            return false;
+            return None;
         }
-        state.forget(key);
-        true
+        Some(state.forget(key))
     }
 
     /// A complete list has been taken in: what is not in it is gone. `within`: the namespace that was listed, None for all.
-    pub fn retain(&self, listed: &HashSet<Key>, within: Option<&str>) {
+    /// Returns the links that are gone, and others that are to be decided again.
+    pub fn retain(&self, listed: &HashSet<Key>, within: Option<&str>) -> Vec<Key> {
         let mut state = self.lock();
         let gone: Vec<Key> = state
             .links
@@ -96,9 +104,34 @@ impl Store {
             .filter(|key| within.is_none_or(|namespace| namespace == key.namespace) && !listed.contains(key))
             .cloned()
             .collect();
-        for key in gone {
-            state.forget(&key);
-        }
+        let mut woken: Vec<Key> = gone.iter().flat_map(|key| state.forget(key)).collect();
+        woken.extend(gone);
+        woken
+    }
+
+    /// The other resource that holds the link's organization: that whose token was accepted first.
+    pub fn holder(&self, key: &Key) -> Option<Holder> {
+        let state = self.lock();
+        let me = state.links.get(key)?;
+        let all = state.organizations.get(me.organization.as_ref()?)?;
+        let others = all.iter().filter(|other| *other != key);
+        let (rank, holder) = others
+            .filter_map(|other| Some((state.links.get(other)?.rank()?, other)))
+            .min_by(|(this, _), (that, _)| this.cmp(that))?;
+        let blocked = me.rank().is_none_or(|mine| rank < mine);
+        blocked.then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
+    }
+
+    /// Returns as soon as a link refers to a ConfigMap.
+    pub async fn until_config_maps(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.config_maps.subscribe().wait_for(|wanted| *wanted).await;
+    }
+
+    fn refers_to_config_maps(&self, key: &Key) -> bool {
+        let state = self.lock();
+        let references = state.links.get(key).map(|known| known.link.references()).unwrap_or_default();
+        references.iter().any(|reference| reference.kind == InputKind::ConfigMap)
     }
 
     /// What is known of a link.
@@ -168,10 +201,11 @@ impl Store {
         }
     }
 
-    /// The objects that links refer to. `within`: those of one namespace, None for all.
-    pub fn inputs(&self, within: Option<&str>) -> HashSet<(String, InputReference)> {
+    /// The objects of one kind that links refer to. `within`: those of one namespace, None for all.
+    pub fn inputs(&self, kind: InputKind, within: Option<&str>) -> HashSet<(String, InputReference)> {
         let state = self.lock();
-        let inside = |input: &&Input| within.is_none_or(|namespace| namespace == input.0);
+        let inside =
+            |input: &&Input| input.1.kind == kind && within.is_none_or(|namespace| namespace == input.0);
         state.inputs.keys().filter(inside).cloned().collect()
     }
 
@@ -183,11 +217,82 @@ impl Store {
 
 impl Known {
     fn new(link: Link) -> Self {
-        Self { link: Arc::new(link), memory: Memory::default(), answered: None, kubernetes_failures: 0 }
+        let organization = link.base_url().map(|base| (base.origin().clone(), link.spec.org_id.clone()));
+        Self {
+            link: Arc::new(link),
+            organization: organization.map(Arc::new),
+            memory: Memory::default(),
+            answered: None,
+            kubernetes_failures: 0,
+        }
+    }
+
+    /// Who holds an organization is the first in this order; None for one whose token was never accepted.
+    fn rank(&self) -> Option<(Timestamp, Timestamp, &str)> {
+        let held_since = self.link.status.link.as_ref()?.held_since.as_ref()?.0;
+        Some((held_since, self.link.created, &self.link.uid))
     }
 }
 
 impl State {
+    fn apply(&mut self, key: &Key, link: Link) -> Applied {
+        let mut others = Vec::new();
+        let (news, before) = match self.links.get_mut(key) {
+            Some(known) if !newer(&link.resource_version, &known.link.resource_version) => {
+                return Applied::default();
+            }
+            Some(known) if known.link.uid == link.uid => {
+                let before = known.link.references();
+                let news = !same_to_a_decision(&known.link, &link);
+                let held = known.rank().map(|rank| rank.0);
+                known.link = Arc::new(link);
+                if known.rank().map(|rank| rank.0) != held {
+                    others = self.rivals(key);
+                }
+                (news, before)
+            }
+            _ => {
+                let before = self.links.get(key).map(|known| known.link.references()).unwrap_or_default();
+                others = self.leave(key);
+                let known = Known::new(link);
+                if let Some(organization) = &known.organization {
+                    self.organizations.entry(organization.clone()).or_default().insert(key.clone());
+                }
+                let holds = known.rank().is_some();
+                self.links.insert(key.clone(), known);
+                if holds {
+                    others.extend(self.rivals(key));
+                }
+                (true, before)
+            }
+        };
+        self.refer(key, before);
+        Applied { news, others }
+    }
+
+    /// The other links of the same organization.
+    fn rivals(&self, key: &Key) -> Vec<Key> {
+        let organization = self.links.get(key).and_then(|known| known.organization.as_ref());
+        let all = organization.and_then(|organization| self.organizations.get(organization));
+        all.into_iter().flatten().filter(|other| *other != key).cloned().collect()
+    }
+
+    /// Takes a link out of its organization. Returns those that are left there, if it was the one that might have held it.
+    fn leave(&mut self, key: &Key) -> Vec<Key> {
+        let rivals = self.rivals(key);
+        let Some(known) = self.links.get(key) else { return Vec::new() };
+        let held = known.rank().is_some();
+        if let Some(organization) = known.organization.clone()
+            && let Some(all) = self.organizations.get_mut(&organization)
+        {
+            all.remove(key);
+            if all.is_empty() {
+                self.organizations.remove(&organization);
+            }
+        }
+        if held { rivals } else { Vec::new() }
+    }
+
     fn observe_input(&mut self, input: &Input, version: Version) -> Vec<Key> {
         let Some(referred) = self.inputs.get_mut(input).filter(|known| is_news(&known.version, &version))
         else {
@@ -197,10 +302,13 @@ impl State {
         referred.links.iter().map(|name| Key { namespace: input.0.clone(), name: name.clone() }).collect()
     }
 
-    fn forget(&mut self, key: &Key) {
+    /// Forgets a link. Returns other links that are to be decided again.
+    fn forget(&mut self, key: &Key) -> Vec<Key> {
+        let others = self.leave(key);
         if let Some(known) = self.links.remove(key) {
             self.refer(key, known.link.references());
         }
+        others
     }
 
     /// Notes what a link refers to, where it referred to `before`. What nobody refers to any more is forgotten.
@@ -316,16 +424,16 @@ mod tests {
     #[test]
     fn our_own_write_coming_back_and_a_late_event_say_nothing_new() {
         let store = Store::default();
-        assert!(store.apply(link("a", 5, "s")));
+        assert!(store.apply(link("a", 5, "s")).news);
         let mut written = link("a", 9, "s");
         written.status.state = Some("SYNCED".into());
-        assert!(store.apply(written.clone()), "the answer to our patch");
-        assert!(!store.apply(written.clone()), "the watch brings it back");
-        assert!(!store.apply(link("a", 5, "s")), "a late event");
+        assert!(store.apply(written.clone()).news, "the answer to our patch");
+        assert!(!store.apply(written.clone()).news, "the watch brings it back");
+        assert!(!store.apply(link("a", 5, "s")).news, "a late event");
         assert_eq!(store.get(&key()).unwrap().link.status.state.as_deref(), Some("SYNCED"));
         written.resource_version = "10".into();
-        assert!(!store.apply(written), "a version that differs in nothing that a decision looks at");
-        assert!(store.apply(link("a", 11, "s")), "somebody wiped the status");
+        assert!(!store.apply(written).news, "a version that differs in nothing that a decision looks at");
+        assert!(store.apply(link("a", 11, "s")).news, "somebody wiped the status");
     }
 
     #[test]
@@ -348,11 +456,11 @@ mod tests {
         store.remember(&key(), "a", |known| known.kubernetes_failures = 3);
         store.remember(&key(), "b", |known| known.kubernetes_failures = 9);
         assert_eq!(store.get(&key()).unwrap().kubernetes_failures, 3);
-        assert!(store.apply(link("b", 8, "s")));
+        assert!(store.apply(link("b", 8, "s")).news);
         assert_eq!(store.get(&key()).unwrap().kubernetes_failures, 0);
-        assert!(!store.apply(link("a", 6, "s")), "the one before, late");
-        assert!(!store.remove(&key(), "a"), "its deletion, late");
-        assert!(store.remove(&key(), "b"));
+        assert!(!store.apply(link("a", 6, "s")).news, "the one before, late");
+        assert!(store.remove(&key(), "a").is_none(), "its deletion, late");
+        assert!(store.remove(&key(), "b").is_some());
         assert!(store.get(&key()).is_none());
     }
 
@@ -372,10 +480,10 @@ mod tests {
         assert_eq!(version_of(&store, &first), Version::Missing);
         let second = link("a", 8, "t");
         store.apply(second.clone());
-        assert_eq!(store.inputs(None), HashSet::from([("n".to_owned(), secret("t"))]));
-        assert_eq!(store.inputs(Some("elsewhere")), HashSet::new());
+        assert_eq!(store.inputs(InputKind::Secret, None), HashSet::from([("n".to_owned(), secret("t"))]));
+        assert_eq!(store.inputs(InputKind::Secret, Some("elsewhere")), HashSet::new());
         store.remove(&key(), "a");
-        assert_eq!(store.inputs(None), HashSet::new());
+        assert_eq!(store.inputs(InputKind::Secret, None), HashSet::new());
     }
 
     #[test]
@@ -410,7 +518,7 @@ mod tests {
             link.metadata.namespace = Some(NAMESPACE.into());
             link.metadata.uid = Some((*name).into());
             link.metadata.resource_version = Some("1".into());
-            assert!(store.apply(Link::observe(link).unwrap()));
+            assert!(store.apply(Link::observe(link).unwrap()).news);
         }
         store
     }

@@ -1,18 +1,19 @@
 //! The watches: what the API server tells goes into the store, and what is news wakes the link it concerns.
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -50,9 +51,9 @@ pub struct Progress {
     refused: Mutex<Option<Instant>>,
 }
 
-/// What an operator that may not watch Secrets can do without the right.
-const NO_SECRET_WATCH: &str = ", or has to be started with --secret-access=get, which needs neither list nor \
-                               watch; until then changed Secrets are not noticed at once";
+/// What an operator that may not watch Secrets or ConfigMaps can do without the right.
+const NO_INPUT_WATCH: &str = ", or has to be started with --secret-access=get, which needs neither list nor \
+                              watch; until then changes are not noticed at once";
 
 /// For so long a refusal counts. The watch is tried again every 10 s at least; that it was let in shows with its first event only, or
 /// when no other refusal came.
@@ -158,7 +159,9 @@ impl Watches {
                 }
             }
             Event::InitDone => {
-                self.store.retain(listed, within);
+                for key in self.store.retain(listed, within) {
+                    self.queue.wake(&key, Urgency::Change);
+                }
                 *listed = HashSet::new();
                 progress.succeeded();
             }
@@ -167,8 +170,17 @@ impl Watches {
             }
             Event::Delete(resource) => {
                 if let Some((key, uid)) = name(&resource) {
-                    self.store.remove(&key, &uid);
+                    self.gone(&key, &uid);
                 }
+            }
+        }
+    }
+
+    /// The resource is gone: a last look at it gives back what it may still hold, and others may follow.
+    fn gone(&self, key: &Key, uid: &str) {
+        if let Some(others) = self.store.remove(key, uid) {
+            for key in others.iter().chain([key]) {
+                self.queue.wake(key, Urgency::Change);
             }
         }
     }
@@ -186,12 +198,16 @@ impl Watches {
                     truncated(&invalid.error, 300)
                 );
                 // Nothing is done on the ground of a version that is no longer the resource's.
-                self.store.remove(&key, &uid);
+                self.gone(&key, &uid);
                 return None;
             }
         };
         let ready = link.status.conditions.as_ref().is_some_and(|all| all.is_true(ConditionType::Ready));
-        if self.store.apply(link) {
+        let applied = self.store.apply(link);
+        for other in applied.others {
+            self.queue.wake(&other, Urgency::Change);
+        }
+        if applied.news {
             let urgency = match (from_list, ready) {
                 (false, _) => Urgency::Change,
                 (true, false) => Urgency::Backlog,
@@ -202,10 +218,15 @@ impl Watches {
         Some(key)
     }
 
-    /// Watches the metadata of the Secrets of one namespace, or of all; ends never.
-    pub async fn secrets(self, namespace: Option<String>, progress: Arc<Progress>) {
+    /// Watches the metadata of the Secrets or ConfigMaps of one namespace, or of all; ends never.
+    pub async fn inputs<K>(self, kind: InputKind, namespace: Option<String>, progress: Arc<Progress>)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        PartialObjectMeta<K>: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + Debug + Send + Sync + 'static,
+    {
         // A watch on this type asks for metadata only. (An annotation may hold a value; nothing of it is kept.)
-        let api: Api<PartialObjectMeta<Secret>> = match &namespace {
+        let api: Api<PartialObjectMeta<K>> = match &namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
@@ -220,34 +241,37 @@ impl Watches {
                         progress.works();
                         trouble.over(&progress.what);
                     }
-                    self.secret_event(event, &mut unseen, namespace.as_deref(), &progress);
+                    self.input_event(kind, event, &mut unseen, namespace.as_deref(), &progress);
                 }
                 Err(error) => {
-                    trouble.tell(&progress.what, NO_SECRET_WATCH, &error);
+                    trouble.tell(&progress.what, NO_INPUT_WATCH, &error);
                     progress.failed(&error);
                 }
             }
         }
     }
 
-    fn secret_event(
+    fn input_event<K>(
         &self,
-        event: Event<PartialObjectMeta<Secret>>,
+        kind: InputKind,
+        event: Event<PartialObjectMeta<K>>,
         unseen: &mut HashSet<(String, InputReference)>,
         within: Option<&str>,
         progress: &Progress,
-    ) {
+    ) where
+        PartialObjectMeta<K>: Resource<DynamicType = ()>,
+    {
         // What the first list tells is not new, only new to us: it must not overtake what people change meanwhile.
         let urgency = if progress.listed() { Urgency::Change } else { Urgency::Routine };
         let news = match event {
             Event::Init => {
-                *unseen = self.store.inputs(within);
+                *unseen = self.store.inputs(kind, within);
                 Vec::new()
             }
-            Event::InitApply(secret) | Event::Apply(secret) => {
-                match (name(&secret), secret.resource_version()) {
+            Event::InitApply(object) | Event::Apply(object) => {
+                match (name(&object), object.resource_version()) {
                     (Some((key, uid)), Some(resource_version)) => {
-                        let reference = InputReference { kind: InputKind::Secret, name: key.name };
+                        let reference = InputReference { kind, name: key.name };
                         let input = (key.namespace, reference);
                         unseen.remove(&input);
                         self.store.observe_input(
@@ -259,8 +283,8 @@ impl Watches {
                     _ => Vec::new(),
                 }
             }
-            Event::Delete(secret) => name(&secret).map_or_else(Vec::new, |(key, uid)| {
-                let reference = InputReference { kind: InputKind::Secret, name: key.name };
+            Event::Delete(object) => name(&object).map_or_else(Vec::new, |(key, uid)| {
+                let reference = InputReference { kind, name: key.name };
                 self.store.input_gone(&key.namespace, reference, &uid)
             }),
             Event::InitDone => {

@@ -3,48 +3,110 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::backoff::{self, PROGRESS_DEADLINE};
+use super::hold::{self, keys_changed};
 use super::inputs::{Fingerprints, Inputs, Unusable};
-use super::message;
 use super::observe::{SecretAccess, View};
-use super::outcome::{NOT_SYNCED, Settled, settle};
-use super::status::{Draft, reason_of, silent};
-use crate::api::{Beside, ConditionType, Conditions, LinkRecord, MigrationLinkStatus, Reason};
+use super::outcome::{Attempt, Call, CallFailure, Outcome, Settled, settle};
+use super::status::{Announcement, Draft, may_escalate, reason_of};
+use super::{deletion, message, paced};
+use crate::api::{ConditionType, Conditions, DriftPolicy, LinkRecord, MigrationLinkStatus, Reason};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Nothing, until that time or until something changes.
     Wait(Option<Timestamp>),
+    /// Nothing, until the call that is held back may be made, and at most until that time.
+    Park(Option<Timestamp>),
     /// Read the objects that the link refers to.
     ReadInputs,
     /// Send the link token.
     Link,
     /// Ask for the state.
     Poll,
+    /// Ask for the state of a link that was there before the POST.
+    Adopt,
+    /// Remove the link.
+    Unlink,
+    /// Write this status, which says that a token is going to be sent, and remember that it is for the POST that follows.
+    Announce(Box<MigrationLinkStatus>),
     /// Write this status. It differs from the one that is there.
     Publish(Box<MigrationLinkStatus>),
     /// Record what a call was answered.
     Record(Settled),
+    /// Have the resource held when it is deleted.
+    AddFinalizer,
+    /// Let the resource go.
+    DropFinalizer(Release),
+}
+
+/// Why a resource is let go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// There is nothing to remove.
+    NotNeeded,
+    /// The link was removed.
+    Unlinked,
+    /// The link could not be removed in time, and stays.
+    LeftBehind(Announcement),
 }
 
 /// Says the next step for a link. The numbers are those of the design's table of rules.
 pub fn decide(view: &View<'_>) -> Step {
     // Record first: an outcome comes before anything else that is done for the link.
     if let Some(attempt) = view.answered {
-        return Step::Record(settle(view.link, view.settings, view.memory, attempt, view.jitter));
+        return record(view, attempt);
     }
-    deleted(view)
+    let step = deletion::step(view)
+        .or_else(|| finalizer(view))
         .or_else(|| suspended(view))
         .or_else(|| not_allowed(view))
-        .or_else(|| held_back(view))
+        .or_else(|| duplicate(view))
+        .or_else(|| hold::step(view))
         .or_else(|| unread(view))
         .or_else(|| call(view))
-        .unwrap_or_else(|| steady(view))
+        .unwrap_or_else(|| steady(view));
+    paced::step(view, step)
 }
 
-/// Rule 1.
-fn deleted(view: &View<'_>) -> Option<Step> {
-    view.link.deleting.then_some(Step::Wait(None))
+fn record(view: &View<'_>, attempt: &Attempt) -> Step {
+    if attempt.outcome == Outcome::Unlinked && view.link.deleting && view.link.finalized() {
+        return Step::DropFinalizer(Release::Unlinked);
+    }
+    if may_be_ours(view, attempt) && view.held.is_none() {
+        match view.inputs.map(|inputs| &inputs.usable) {
+            None => return Step::ReadInputs,
+            Some(Ok(read)) if read.token == attempt.fingerprints.token => return Step::Adopt,
+            Some(_) => {}
+        }
+    }
+    Step::Record(settle(view.link, view.settings, view.memory, attempt, view.jitter))
+}
+
+/// Whether the link that a POST was refused for may be the one that this token made: it was sent before and nobody saw
+/// the end of it, or a person says so.
+fn may_be_ours(view: &View<'_>, attempt: &Attempt) -> bool {
+    let Outcome::Failed(CallFailure { reason: Reason::LinkExists, .. }) = attempt.outcome else {
+        return false;
+    };
+    if attempt.call != Call::Link || view.link.deleting {
+        return false;
+    }
+    let token = Some(&attempt.fingerprints.token);
+    let record = view.link.status.link.as_ref();
+    let sent_before =
+        record.and_then(|record| record.sent.as_ref()) == token && view.memory.announced.as_ref() != token;
+    let never_accepted = record.is_none_or(|record| record.token_fingerprint.is_none());
+    sent_before || (never_accepted && view.link.adopt)
+}
+
+/// Rule 5.
+fn finalizer(view: &View<'_>) -> Option<Step> {
+    match (view.link.deletes(), view.link.finalized()) {
+        (true, false) => Some(Step::AddFinalizer),
+        (false, true) => Some(Step::DropFinalizer(Release::NotNeeded)),
+        _ => None,
+    }
 }
 
 /// Rule 6.
@@ -60,11 +122,7 @@ fn suspended(view: &View<'_>) -> Option<Step> {
 
 /// Rule 7, and a base URL that no request can be made of.
 fn not_allowed(view: &View<'_>) -> Option<Step> {
-    let (reason, message) = match view.link.spec.base_url.parse::<crate::endpoint::BaseUrl>() {
-        Ok(base) if view.settings.allowed_origins.allow(base.origin()) => return None,
-        Ok(base) => (Reason::EndpointNotAllowed, message::endpoint_not_allowed(base.origin().as_str())),
-        Err(problem) => (Reason::InvalidSpec, message::invalid_base_url(&problem.to_string())),
-    };
+    let (reason, message) = view.refused_endpoint()?;
     let mut draft = Draft::new(view.link, view.now);
     draft.status.observed_generation = Some(view.link.generation);
     draft.status.last_handled_reconcile_at.clone_from(&view.link.reconcile_at);
@@ -73,29 +131,19 @@ fn not_allowed(view: &View<'_>) -> Option<Step> {
     Some(publish_or_wait(view, draft, None))
 }
 
-/// Rule 9.
-fn held_back(view: &View<'_>) -> Option<Step> {
-    let hold = hold(view)?;
-    if broken(view, hold.reason) {
-        return None;
-    }
+/// Rule 8. What was accepted for this resource is not in force any more: it is decided anew when the holder goes.
+fn duplicate(view: &View<'_>) -> Option<Step> {
+    let holder = view.holder?;
     let mut draft = Draft::new(view.link, view.now);
     draft.status.observed_generation = Some(view.link.generation);
-    if let Some(inputs) = view.inputs {
-        draft.status.inputs = Some(inputs.records.clone());
-    }
-    draft.resumed();
-    // A silent rate limit holds back something new: that must not read as done.
-    if !draft.failed() && view.changed() {
-        let accepted = draft.record().token_fingerprint.clone();
-        let read = view.inputs.and_then(|inputs| inputs.usable.as_ref().ok());
-        if read.is_some_and(|read| Some(&read.token) != accepted.as_ref()) {
-            draft.status.state = Some(NOT_SYNCED.to_owned());
-        }
-        draft.not_ready(hold.reason, &message::held_back());
-        draft.retry(1, hold.until);
-    }
-    Some(publish_or_wait(view, draft, hold.until))
+    draft.status.last_handled_reconcile_at.clone_from(&view.link.reconcile_at);
+    draft.status.link = None;
+    draft.status.inputs = None;
+    draft.status.state = None;
+    draft.status.last_synced_time = None;
+    draft.not_ready(Reason::DuplicateOrganization, &message::duplicate(view.link, holder));
+    draft.no_retry();
+    Some(publish_or_wait(view, draft, None))
 }
 
 /// Rule 10.
@@ -112,9 +160,22 @@ fn call(view: &View<'_>) -> Option<Step> {
         Err(unusable) => return Some(unusable_inputs(view, inputs, unusable)),
     };
     if wants_link_unread(view) || wants_link(view, fingerprints) {
-        return Some(Step::Link);
+        return Some(announce(view, fingerprints).unwrap_or(Step::Link));
     }
-    (wants_poll(view) || keys_changed(view, fingerprints)).then_some(Step::Poll)
+    (wants_poll(view) || keys_changed(view, &fingerprints.keys)).then_some(Step::Poll)
+}
+
+/// With the policy `Delete` and nothing accepted before, a crash during the POST must not leave a link behind that nobody
+/// remembers. The generation stays what it was: nothing reads as done.
+fn announce(view: &View<'_>, fingerprints: &Fingerprints) -> Option<Step> {
+    let mut status = view.link.status.clone();
+    let record = status.link.get_or_insert_default();
+    let remembered = record.token_fingerprint.is_some() || record.sent.is_some();
+    if !view.link.deletes() || remembered {
+        return None;
+    }
+    record.sent = Some(fingerprints.token.clone());
+    Some(Step::Announce(Box::new(status)))
 }
 
 /// Rule 15.
@@ -151,55 +212,6 @@ fn unusable_inputs(view: &View<'_>, inputs: &Inputs, unusable: &Unusable) -> Ste
     finished(view, status, until)
 }
 
-/// Why nothing is tried, and until when (None: until something changes).
-struct Hold {
-    reason: Reason,
-    until: Option<Timestamp>,
-}
-
-/// What the last outcome asked to wait for, if that is still ahead.
-fn hold(view: &View<'_>) -> Option<Hold> {
-    let status = &view.link.status;
-    let published = status.conditions.as_ref().and_then(reason_of);
-    // A silent failure holds nothing but the checks of a link that was SYNCED.
-    let was_synced = status.conditions.as_ref().is_some_and(silent);
-    let failing = view.memory.failing.as_ref().filter(|_| was_synced);
-    let reason = failing.map(|failing| failing.reason).or(published)?;
-    let longest = backoff::longest(reason, view.link.interval(view.settings));
-    let ahead = |time: &Timestamp| *time > view.now && *time <= backoff::after(view.now, longest);
-    let next = status.next_attempt_time.as_ref().map(|time| time.0).filter(ahead);
-    let next_check = failing.map(|failing| failing.next).filter(ahead);
-    if let Some(until) = next.max(next_check) {
-        return Some(Hold { reason, until: Some(until) });
-    }
-    let woken = matches!(reason, Reason::SecretNotFound | Reason::InvalidSecret)
-        && view.secret_access == SecretAccess::Watch
-        && view.inputs.is_none_or(|inputs| inputs.usable.as_ref().is_err_and(|now| now.reason == reason));
-    woken.then_some(Hold { reason, until: None })
-}
-
-/// Whether something changed that ends the wait.
-fn broken(view: &View<'_>, reason: Reason) -> bool {
-    if view.inputs.is_none() && view.inputs_moved() {
-        return true;
-    }
-    match reason {
-        // Another token or spec does not help: the limit is on the keys. And without keys it is not over.
-        Reason::RateLimited => view
-            .inputs
-            .and_then(|inputs| inputs.usable.as_ref().ok())
-            .is_some_and(|fingerprints| keys_changed(view, fingerprints)),
-        Reason::NotSynced | Reason::LinkLost => view.changed() || view.link.relink_asked(),
-        _ => view.changed(),
-    }
-}
-
-/// Whether these are other API keys than those last tried.
-fn keys_changed(view: &View<'_>, fingerprints: &Fingerprints) -> bool {
-    let record = view.link.status.link.as_ref();
-    record.and_then(|record| record.key_fingerprint.as_ref()) != Some(&fingerprints.keys)
-}
-
 /// The part of rules 12 and 13 that needs no input.
 fn wants_link_unread(view: &View<'_>) -> bool {
     let status = &view.link.status;
@@ -207,7 +219,8 @@ fn wants_link_unread(view: &View<'_>) -> bool {
         |record: &LinkRecord| record.token_fingerprint.is_none() || record.sent.is_some();
     status.link.as_ref().is_none_or(never_accepted_or_unsettled)
         || view.link.relink_asked()
-        || status.conditions.as_ref().and_then(reason_of) == Some(Reason::LinkLost)
+        || (view.link.spec.drift_policy == DriftPolicy::Relink
+            && status.conditions.as_ref().and_then(reason_of) == Some(Reason::LinkLost))
 }
 
 /// The part of rule 12 that compares the token.
@@ -224,7 +237,7 @@ fn wants_poll(view: &View<'_>) -> bool {
 
 /// When the next regular check is due. After an answer at least half an interval passes: nothing is asked twice
 /// without need.
-fn due(view: &View<'_>) -> Timestamp {
+pub(super) fn due(view: &View<'_>) -> Timestamp {
     let interval = view.link.interval(view.settings);
     let last = view.memory.answered.unwrap_or(view.settings.started_at);
     if last > view.now {
@@ -241,17 +254,20 @@ fn publish_or_wait(view: &View<'_>, draft: Draft, until: Option<Timestamp>) -> S
 }
 
 /// Publishes where it changes something; else waits, at most until the progress deadline.
-fn finished(view: &View<'_>, status: MigrationLinkStatus, until: Option<Timestamp>) -> Step {
+pub(super) fn finished(view: &View<'_>, status: MigrationLinkStatus, until: Option<Timestamp>) -> Step {
     if status != view.link.status {
         return Step::Publish(Box::new(status));
     }
-    let deadline = status.conditions.as_ref().and_then(|conditions| {
-        let reconciling = conditions.of(ConditionType::Reconciling)?;
-        let passes = reason_of(conditions).is_some_and(|reason| reason.beside() == Beside::Reconciling);
-        passes.then(|| backoff::after(reconciling.last_transition_time.0, PROGRESS_DEADLINE))
-    });
-    Step::Wait(match (until, deadline) {
+    Step::Wait(match (until, progress_deadline(&status)) {
         (Some(until), Some(deadline)) => Some(until.min(deadline)),
         (until, deadline) => until.or(deadline),
     })
+}
+
+/// When what is reconciling now will need a person.
+pub(super) fn progress_deadline(status: &MigrationLinkStatus) -> Option<Timestamp> {
+    let conditions = status.conditions.as_ref()?;
+    let reconciling = conditions.of(ConditionType::Reconciling)?;
+    let passes = reason_of(conditions).is_some_and(may_escalate);
+    passes.then(|| backoff::after(reconciling.last_transition_time.0, PROGRESS_DEADLINE))
 }

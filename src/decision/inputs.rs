@@ -7,14 +7,14 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::fingerprint::fingerprint;
 use super::message;
-use super::observe::Link;
-use crate::api::{InputRecord, Reason};
+use super::observe::{InputReference, Link};
+use crate::api::{InputKind, InputRecord, Reason};
 
 /// The longest value that is taken, in bytes. Real keys have 8 to 36 characters, link tokens a few hundred.
-const LONGEST: usize = 8 * 1024;
+pub(super) const LONGEST: usize = 8 * 1024;
 
-/// Every key that is looked at. The content fingerprint covers these and no others.
-const KEYS: [&str; 8] = [
+/// Every key that is looked at in the Secret of the API keys. The content fingerprint covers these and no others.
+pub(super) const KEYS: [&str; 8] = [
     "publicKey",
     "privateKey",
     "linkToken",
@@ -30,8 +30,10 @@ const KEYS: [&str; 8] = [
 pub struct Inputs {
     /// One record for each object, as it goes into the status.
     pub records: Vec<InputRecord>,
-    /// The fingerprints of what is used, or why it cannot be used.
+    /// The fingerprints of what is used to link and to poll, or why it cannot be used.
     pub usable: Result<Fingerprints, Unusable>,
+    /// The fingerprint of the API keys, which are all that it takes to remove the link, or why they cannot be used.
+    pub keys: Result<String, Unusable>,
 }
 
 /// Fingerprints of the values that a call is made with.
@@ -59,65 +61,238 @@ pub struct Credentials {
     pub public_key: SecretString,
     /// The API key's private part.
     pub private_key: SecretString,
-    /// The link token that Atlas gave out.
-    pub link_token: SecretString,
+    /// The link token that Atlas gave out; None where only the keys are there.
+    pub link_token: Option<SecretString>,
+    /// The root certificates that `caRef` names, in PEM form.
+    pub ca: Option<Vec<u8>>,
 }
 
-/// What one Secret says.
-#[derive(Debug)]
-pub struct SecretRead {
-    /// Fingerprint of all the values that are looked at; of the problem, where they cannot be used.
-    pub content: String,
-    /// The values, or what is wrong with them, in words for a person.
-    pub credentials: Result<Credentials, String>,
+/// What the API server says of one object.
+pub enum Fetched {
+    /// It is not there.
+    Missing,
+    /// The operator may not read it. Only another version than that which the watch knows is worth another try before its
+    /// time.
+    Denied {
+        /// Uid and resourceVersion that the watch knows.
+        known: Option<(String, String)>,
+    },
+    /// It is there.
+    Found {
+        /// Its uid.
+        uid: String,
+        /// Its resourceVersion.
+        resource_version: String,
+        /// What is in it. The values are overwritten once they have been looked at.
+        data: BTreeMap<String, Vec<u8>>,
+    },
 }
 
 impl Unusable {
-    /// The Secret is not there.
-    pub fn missing(name: &str) -> Self {
-        Self { reason: Reason::SecretNotFound, message: message::secret_not_found(name) }
+    /// The Secret is not there; `wanted`: what it should hold.
+    pub(super) fn missing(name: &str, wanted: &str) -> Self {
+        Self { reason: Reason::SecretNotFound, message: message::secret_not_found(name, wanted) }
     }
 
-    /// The Secret holds not what it must; `problem` as [`read_secret`] words it.
-    pub fn invalid(name: &str, problem: &str) -> Self {
-        Self { reason: Reason::InvalidSecret, message: message::invalid_secret(name, problem) }
+    /// The Secret holds not what it must; `problem` says what is wrong with it.
+    pub(super) fn invalid(name: &str, problem: &str, wanted: &str) -> Self {
+        Self { reason: Reason::InvalidSecret, message: message::invalid_secret(name, problem, wanted) }
     }
 
-    /// The API server does not let the operator read the Secret.
-    pub fn denied(link: &Link, name: &str) -> Self {
-        Self { reason: Reason::SecretAccessDenied, message: message::secret_access_denied(link, name) }
-    }
-}
-
-impl Credentials {
-    /// The fingerprints of these values for the resource with this uid.
-    pub fn fingerprints(&self, uid: &str) -> Fingerprints {
-        let bytes = |secret: &'_ SecretString| secret.expose_secret().as_bytes().to_vec();
-        let (mut public, mut private) = (bytes(&self.public_key), bytes(&self.private_key));
-        let keys = fingerprint(uid, [public.as_slice(), private.as_slice()]);
-        public.zeroize();
-        private.zeroize();
-        Fingerprints { token: fingerprint(uid, [self.link_token.expose_secret().as_bytes()]), keys }
+    /// The API server does not let the operator read the object.
+    pub(super) fn denied(link: &Link, kind: InputKind, name: &str) -> Self {
+        Self { reason: Reason::SecretAccessDenied, message: message::access_denied(link, kind, name) }
     }
 }
 
-/// Reads the data of a Secret. The values are moved in, and what is not kept of them is overwritten.
-pub fn read_secret(uid: &str, mut data: BTreeMap<String, Vec<u8>>) -> SecretRead {
-    let credentials = credentials(&data);
-    let content = match &credentials {
-        Ok(_) => {
-            let looked_at =
-                KEYS.iter().filter_map(|key| Some([key.as_bytes(), data.get(*key)?.trim_ascii()]));
-            fingerprint(uid, looked_at.flatten())
-        }
-        // Of a Secret that is not meant for us not even that: a short password could be guessed from it.
-        Err(problem) => fingerprint(uid, [problem.as_bytes()]),
+/// What is read of the objects that a link refers to: what may be seen of it, and the values that calls are made with.
+/// `objects` are those of [`Link::references`]; `is_ca` says whether a text is certificates in PEM form.
+pub fn read(
+    link: &Link,
+    mut objects: Vec<(InputReference, Fetched)>,
+    is_ca: impl Fn(&[u8]) -> bool,
+) -> (Inputs, Option<Credentials>) {
+    let reading = Reading { link, objects: &objects, is_ca: &is_ca };
+    let (keys, full, ca) = (reading.keys(), reading.keys_and_token(), reading.ca());
+    let records = objects.iter().map(|(reference, fetched)| reading.record(reference, fetched)).collect();
+    let fingerprint_of = |keys: &(SecretString, SecretString)| keys_fingerprint(&link.uid, &keys.0, &keys.1);
+    let with_ca = |unusable: Result<String, Unusable>| {
+        unusable.and_then(|keys| ca.as_ref().map(|_| keys).map_err(Clone::clone))
     };
-    data.values_mut().for_each(Zeroize::zeroize);
-    SecretRead { content, credentials }
+    let inputs = Inputs {
+        records,
+        usable: with_ca(full.as_ref().map(|(keys, _)| fingerprint_of(keys)).map_err(Clone::clone)).and_then(
+            |keys| {
+                let (_, token) = full.as_ref().map_err(Clone::clone)?;
+                Ok(Fingerprints { token: fingerprint(&link.uid, [token.expose_secret().as_bytes()]), keys })
+            },
+        ),
+        keys: with_ca(keys.as_ref().map(fingerprint_of).map_err(Clone::clone)),
+    };
+    let token = full.ok().map(|(_, token)| token);
+    let credentials = match (keys, ca) {
+        (Ok((public_key, private_key)), Ok(ca)) => {
+            Some(Credentials { public_key, private_key, link_token: token, ca })
+        }
+        _ => None,
+    };
+    for (_, fetched) in &mut objects {
+        if let Fetched::Found { data, .. } = fetched {
+            data.values_mut().for_each(Zeroize::zeroize);
+        }
+    }
+    (inputs, credentials)
 }
 
-fn credentials(data: &BTreeMap<String, Vec<u8>>) -> Result<Credentials, String> {
+type Keys = (SecretString, SecretString);
+
+/// The objects of one link, and what each of them is for.
+struct Reading<'a> {
+    link: &'a Link,
+    objects: &'a [(InputReference, Fetched)],
+    is_ca: &'a dyn Fn(&[u8]) -> bool,
+}
+
+impl Reading<'_> {
+    fn fetched(&self, kind: InputKind, name: &str) -> &Fetched {
+        let object =
+            self.objects.iter().find(|(reference, _)| reference.kind == kind && reference.name == name);
+        object.map_or(&Fetched::Missing, |(_, fetched)| fetched)
+    }
+
+    /// What is in a Secret.
+    fn secret(&self, name: &str, wanted: &str) -> Result<&BTreeMap<String, Vec<u8>>, Unusable> {
+        match self.fetched(InputKind::Secret, name) {
+            Fetched::Missing => Err(Unusable::missing(name, wanted)),
+            Fetched::Denied { .. } => Err(Unusable::denied(self.link, InputKind::Secret, name)),
+            Fetched::Found { data, .. } => Ok(data),
+        }
+    }
+
+    fn keys(&self) -> Result<Keys, Unusable> {
+        let wanted = "the keys publicKey and privateKey";
+        let name = &self.link.spec.secret_ref.name;
+        let data = self.secret(name, wanted)?;
+        api_keys(data, &["publicKey", "privateKey"])
+            .map_err(|problem| Unusable::invalid(name, &problem, wanted))
+    }
+
+    fn keys_and_token(&self) -> Result<(Keys, SecretString), Unusable> {
+        if let Some(token) = &self.link.spec.link_token_secret_ref {
+            let keys = self.keys()?;
+            let wanted = format!("the link token under the key {}", token.key());
+            let data = self.secret(&token.name, &wanted)?;
+            let token_value = value(data, token.key())
+                .map_err(|problem| Unusable::invalid(&token.name, &problem, &wanted))?;
+            return Ok((keys, token_value));
+        }
+        let wanted = "the keys publicKey, privateKey and linkToken";
+        let name = &self.link.spec.secret_ref.name;
+        let data = self.secret(name, wanted)?;
+        credentials(data).map_err(|problem| Unusable::invalid(name, &problem, wanted))
+    }
+
+    fn ca(&self) -> Result<Option<Vec<u8>>, Unusable> {
+        let Some(ca) = &self.link.spec.ca_ref else { return Ok(None) };
+        let (kind, name, key) = (ca.kind, ca.name.as_str(), ca.key());
+        let invalid = |problem: &str| {
+            let message = message::invalid_ca(kind, name, key, problem);
+            Err(Unusable { reason: Reason::InvalidCA, message })
+        };
+        let data = match self.fetched(kind, name) {
+            _ if kind == InputKind::Other => {
+                return invalid("this version of the operator does not know its kind");
+            }
+            Fetched::Missing => {
+                let message = message::ca_not_found(kind, name, key);
+                return Err(Unusable { reason: Reason::CANotFound, message });
+            }
+            Fetched::Denied { .. } => return Err(Unusable::denied(self.link, kind, name)),
+            Fetched::Found { data, .. } => data,
+        };
+        match data.get(key) {
+            None => invalid(&format!("its key {key} is missing")),
+            Some(pem) if !(self.is_ca)(pem) => invalid(&format!(
+                "its key {key} holds no certificate in PEM form, or one that cannot be read"
+            )),
+            Some(pem) => Ok(Some(pem.clone())),
+        }
+    }
+
+    fn record(&self, reference: &InputReference, fetched: &Fetched) -> InputRecord {
+        let record =
+            |uid: Option<&String>, resource_version: Option<&String>, content: Option<String>| InputRecord {
+                kind: reference.kind,
+                name: reference.name.clone(),
+                uid: uid.cloned(),
+                resource_version: resource_version.cloned(),
+                content,
+            };
+        match fetched {
+            Fetched::Missing => record(None, None, None),
+            Fetched::Denied { known } => {
+                let (uid, version) = known.as_ref().map(|(uid, version)| (uid, version)).unzip();
+                record(uid, version, None)
+            }
+            Fetched::Found { uid, resource_version, data } => {
+                record(Some(uid), Some(resource_version), Some(self.content(reference, data)))
+            }
+        }
+    }
+
+    /// Fingerprint of all that is looked at in an object; of the problem, where it cannot be used. Of an object that is
+    /// not meant for us not even that: a short password could be guessed from it.
+    fn content(&self, reference: &InputReference, data: &BTreeMap<String, Vec<u8>>) -> String {
+        let spec = &self.link.spec;
+        let is_secret = |name: &str| reference.kind == InputKind::Secret && reference.name == name;
+        let mut parts: Vec<&[u8]> = Vec::new();
+        let mut problems = Vec::new();
+        let token = spec.link_token_secret_ref.as_ref().filter(|_| !self.link.deleting);
+        if is_secret(&spec.secret_ref.name) {
+            let alone = token.is_none() && !self.link.deleting;
+            let read = if alone {
+                credentials(data).map(drop)
+            } else {
+                api_keys(data, &["publicKey", "privateKey"]).map(drop)
+            };
+            problems.extend(read.err());
+            let looked_at = KEYS.iter().filter(|key| alone || **key != "linkToken");
+            for (key, value) in looked_at.filter_map(|key| Some((key, data.get(*key)?))) {
+                parts.extend([key.as_bytes(), value.trim_ascii()]);
+            }
+        }
+        if let Some(token) = token.filter(|token| is_secret(&token.name)) {
+            problems.extend(value(data, token.key()).err());
+            parts.extend(data.get(token.key()).map(|value| value.trim_ascii()));
+        }
+        if let Some(ca) =
+            spec.ca_ref.as_ref().filter(|ca| ca.kind == reference.kind && ca.name == reference.name)
+        {
+            let pem = data.get(ca.key());
+            if !pem.is_some_and(|pem| (self.is_ca)(pem)) {
+                problems.push(format!("{} {}", ca.key(), pem.is_some()));
+            }
+            parts.extend(pem.map(Vec::as_slice));
+        }
+        if problems.is_empty() {
+            return fingerprint(&self.link.uid, parts);
+        }
+        fingerprint(&self.link.uid, problems.iter().map(String::as_bytes))
+    }
+}
+
+/// The fingerprint of both API keys together.
+fn keys_fingerprint(uid: &str, public: &SecretString, private: &SecretString) -> String {
+    fingerprint(uid, [public.expose_secret().as_bytes(), private.expose_secret().as_bytes()])
+}
+
+fn credentials(data: &BTreeMap<String, Vec<u8>>) -> Result<(Keys, SecretString), String> {
+    let keys = api_keys(data, &["publicKey", "privateKey", "linkToken"])?;
+    Ok((keys, value(data, "linkToken")?))
+}
+
+/// The API keys. `all` are the keys that should be there, for the words when neither pair is.
+fn api_keys(data: &BTreeMap<String, Vec<u8>>, all: &[&str]) -> Result<Keys, String> {
     let has = |key: &str| data.contains_key(key);
     if has("clientId") || has("clientSecret") {
         return Err("it holds clientId or clientSecret: service accounts are not supported yet, so take these keys out \
@@ -136,16 +311,11 @@ fn credentials(data: &BTreeMap<String, Vec<u8>>) -> Result<Credentials, String> 
         let missing = if has("publicApiKey") { "privateApiKey" } else { "publicApiKey" };
         return Err(format!("its key {missing} is missing"));
     } else {
-        let missing: Vec<_> =
-            ["publicKey", "privateKey", "linkToken"].into_iter().filter(|key| !has(key)).collect();
+        let missing: Vec<_> = all.iter().copied().filter(|key| !has(key)).collect();
         let (noun, verb) = if missing.len() == 1 { ("key", "is") } else { ("keys", "are") };
         return Err(format!("its {noun} {} {verb} missing", missing.join(", ")));
     };
-    Ok(Credentials {
-        public_key: value(data, public)?,
-        private_key: value(data, private)?,
-        link_token: value(data, "linkToken")?,
-    })
+    Ok((value(data, public)?, value(data, private)?))
 }
 
 /// One value as text, without the white space around it (`--from-file` leaves a newline at the end).
@@ -162,130 +332,4 @@ fn value(data: &BTreeMap<String, Vec<u8>>, key: &str) -> Result<SecretString, St
         return Err(format!("its key {key} has a line break or another control character inside"));
     }
     Ok(SecretString::from(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn secret(entries: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
-        entries.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
-    }
-
-    fn read(entries: &[(&str, &str)]) -> SecretRead {
-        read_secret("uid", secret(entries))
-    }
-
-    fn keys_of(entries: &[(&str, &str)]) -> (String, String, String) {
-        let credentials = read(entries).credentials.unwrap();
-        let text = |secret: &SecretString| secret.expose_secret().to_owned();
-        (text(&credentials.public_key), text(&credentials.private_key), text(&credentials.link_token))
-    }
-
-    #[test]
-    fn both_pairs_are_taken_the_first_one_first_and_they_are_never_mixed() {
-        let is = |(a, b, c): (String, String, String)| format!("{a} {b} {c}");
-        assert_eq!(is(keys_of(&[("publicKey", "a"), ("privateKey", "b\n"), ("linkToken", " t ")])), "a b t");
-        assert_eq!(
-            is(keys_of(&[("publicApiKey", "c"), ("privateApiKey", "d"), ("linkToken", "t")])),
-            "c d t"
-        );
-        let both = [
-            ("publicKey", "a"),
-            ("privateKey", "b"),
-            ("publicApiKey", "c"),
-            ("privateApiKey", "d"),
-            ("linkToken", "t"),
-        ];
-        assert_eq!(is(keys_of(&both)), "a b t");
-        let mixed = [("publicKey", "a"), ("privateApiKey", "d"), ("linkToken", "t")];
-        assert_eq!(read(&mixed).credentials.unwrap_err(), "its key publicApiKey is missing");
-    }
-
-    #[test]
-    fn what_is_wrong_names_the_key() {
-        let full = [("publicKey", "a"), ("privateKey", "b"), ("linkToken", "t")];
-        for (entries, message) in [
-            (vec![], "its keys publicKey, privateKey, linkToken are missing"),
-            (vec![("privateKey", "b"), ("linkToken", "t")], "its key publicKey is missing"),
-            (vec![("publicKey", "a"), ("privateKey", "b")], "its key linkToken is missing"),
-            (
-                vec![("publicKey", "a"), ("privateKey", " \n"), ("linkToken", "t")],
-                "its key privateKey is empty",
-            ),
-            (
-                vec![("publicKey", "a\r\nX: y"), ("privateKey", "b"), ("linkToken", "t")],
-                "its key publicKey has a line break or another control character inside",
-            ),
-        ] {
-            assert_eq!(read(&entries).credentials.unwrap_err(), message);
-        }
-        let old = read(&[("user", "a"), ("publicApiKey", "b"), ("linkToken", "t")]).credentials.unwrap_err();
-        assert!(old.contains("publicApiKey is the private key"), "{old}");
-        let mut later = full.to_vec();
-        later.push(("clientId", "x"));
-        assert!(read(&later).credentials.unwrap_err().contains("not supported yet"));
-        let mut data = secret(&full);
-        data.insert("linkToken".into(), vec![0xff, 0xfe]);
-        assert_eq!(read_secret("uid", data).credentials.unwrap_err(), "its key linkToken is not UTF-8 text");
-        let mut data = secret(&full);
-        data.insert("linkToken".into(), vec![b'x'; LONGEST + 1]);
-        assert!(read_secret("uid", data).credentials.unwrap_err().contains("longer than"));
-    }
-
-    #[test]
-    fn the_content_changes_with_what_is_used_and_with_nothing_else() {
-        let full = [("publicKey", "a"), ("privateKey", "b"), ("linkToken", "t")];
-        let content = read(&full).content;
-        assert_eq!(
-            content,
-            read(&[("publicKey", "a"), ("privateKey", "b"), ("linkToken", "t\n"), ("x", "y")]).content
-        );
-        assert_ne!(content, read(&[("publicKey", "a"), ("privateKey", "b"), ("linkToken", "u")]).content);
-        assert_ne!(content, read(&[("publicKey", "a"), ("privateKey", "b")]).content);
-    }
-
-    /// A link may name a Secret that is not meant for it: its values must not be guessable from the status.
-    #[test]
-    fn nothing_of_the_values_of_an_unusable_secret_is_in_its_content() {
-        let content = |entries: &[(&str, &str)]| read(entries).content;
-        assert_eq!(content(&[("clientSecret", "hunter2")]), content(&[("clientSecret", "letmein")]));
-        assert_eq!(content(&[("privateKey", "a")]), content(&[("privateKey", "b")]));
-        assert_ne!(
-            content(&[("privateKey", "a")]),
-            content(&[("publicKey", "a")]),
-            "another problem is another content"
-        );
-    }
-
-    #[test]
-    fn token_and_keys_have_fingerprints_of_their_own() {
-        let of = |entries: &[(&str, &str)]| read(entries).credentials.unwrap().fingerprints("uid");
-        let first = of(&[("publicKey", "a"), ("privateKey", "b"), ("linkToken", "t")]);
-        let rotated = of(&[("publicKey", "a"), ("privateKey", "b"), ("linkToken", "u")]);
-        assert_eq!(first.keys, rotated.keys);
-        assert_ne!(first.token, rotated.token);
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic_and_no_value_comes_out(
-            entries in proptest::collection::btree_map(
-                proptest::sample::select(KEYS.to_vec()).prop_map(str::to_owned),
-                proptest::collection::vec(any::<u8>(), 0..40),
-                0..8,
-            ),
-            canary in "canary[0-9]{8}",
-        ) {
-            let mut entries = entries;
-            for value in entries.values_mut() {
-                value.extend_from_slice(canary.as_bytes());
-            }
-            let read = read_secret("uid", entries);
-            let shown = format!("{read:?}");
-            prop_assert!(!shown.contains(&canary));
-        }
-    }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::observe::Link;
+use super::observe::{Holder, Link};
 use super::outcome::CallFailure;
-use crate::api::{Pace, RECONCILE_AT};
+use crate::api::{ADOPT_EXISTING, InputKind, Pace, RECONCILE_AT, Reason};
 
 /// The longest message, in bytes. An event's note may have 1 kB.
 pub(super) const LONGEST: usize = 1000;
@@ -22,14 +22,18 @@ pub fn truncated(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
-/// The text, and the command that makes the operator try now. Where both are too long, the text is cut: half a command
-/// is none.
+/// The text, and what is said after it. Where both are too long, the text is cut: half a command is none.
+fn with_end(text: &str, end: &str) -> String {
+    format!("{}{end}", truncated(text, LONGEST.saturating_sub(end.len())))
+}
+
+/// The text, and the command that makes the operator try now.
 fn with_try_now(link: &Link, text: &str) -> String {
     let command = format!(
         " To try now: {IMPERATIVE_CHECK} {} -n {} {RECONCILE_AT}=\"$(date +%s)\" --overwrite",
         link.name, link.namespace
     );
-    format!("{}{command}", truncated(text, LONGEST.saturating_sub(command.len())))
+    with_end(text, &command)
 }
 
 pub(super) fn synced() -> String {
@@ -61,7 +65,82 @@ pub(super) fn link_lost(no_link: bool) -> String {
     format!("The link was accepted and is lost ({what}); sending the link token again.")
 }
 
+/// A lost link that is left to a person.
+pub(super) fn link_lost_reported(link: &Link, no_link: bool) -> String {
+    let what = if no_link { "the API no longer knows the link" } else { "the API no longer says SYNCED" };
+    let end = format!(
+        " To send the link token again: {IMPERATIVE_CHECK} {} -n {} {}=\"$(date +%s)\" --overwrite",
+        link.name,
+        link.namespace,
+        crate::api::RELINK_AT
+    );
+    with_end(&format!("The link was accepted and is lost ({what}); spec.driftPolicy is Report."), &end)
+}
+
+/// The link that is there is not SYNCED either, so that it cannot be the one that this token makes.
+pub(super) fn not_adopted() -> String {
+    "The organization has a link already, which is not SYNCED: it cannot be taken over. Remove it (mongocli liveMigrations \
+     link delete, or in the user interface)."
+        .to_owned()
+}
+
+pub(super) fn duplicate(link: &Link, holder: &Holder) -> String {
+    let who = if holder.namespace == link.namespace {
+        format!("MigrationLink {} in this namespace", holder.name)
+    } else {
+        "A MigrationLink in another namespace".to_owned()
+    };
+    format!(
+        "{who} holds the link of organization {} at this server: an organization has one link. Delete one of the two; this \
+         one goes on when the other is gone.",
+        link.spec.org_id
+    )
+}
+
+/// A deletion that is held up: by what, the ways out, and when the resource is let go without them.
+pub(super) fn deletion_blocked(link: &Link, cause: &str, release: Option<Timestamp>) -> String {
+    let release = release.map_or_else(String::new, |release| {
+        format!(" At {} that happens by itself.", super::status::seconds(release).0)
+    });
+    let end = format!(
+        " Until this is mended (a Secret that is gone: restored) the link cannot be removed. To delete the resource and keep \
+         the link: kubectl patch migrationlink {} -n {} --type merge -p '{{\"spec\":{{\"deletionPolicy\":\"Retain\"}}}}'.{release}",
+        link.name, link.namespace
+    );
+    with_end(cause, &end)
+}
+
+/// What is said when the grace period is over.
+pub(super) fn left_behind(link: &Link, cause: Option<Reason>) -> String {
+    let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
+    format!(
+        "The link of organization {} could not be removed within the deletion grace period{cause} and stays. Remove it by \
+         hand if it is not wanted (mongocli liveMigrations link delete, or in the user interface).",
+        link.spec.org_id
+    )
+}
+
+/// A call that is not made now because of what other links were answered.
+pub(super) fn held(reason: Reason) -> String {
+    if reason == Reason::RateLimited {
+        return held_back();
+    }
+    "The endpoint did not answer the calls for other links, so it is asked for them one at a time; this link follows as soon \
+     as it answers again."
+        .to_owned()
+}
+
 pub(super) fn failed(link: &Link, failure: &CallFailure) -> String {
+    if failure.reason == Reason::LinkExists
+        && link.status.link.as_ref().is_none_or(|record| record.token_fingerprint.is_none())
+    {
+        let command = format!(
+            " If it is the one that this token makes, take it over: {IMPERATIVE_CHECK} {} -n {} {ADOPT_EXISTING}=true \
+             {RECONCILE_AT}=\"$(date +%s)\" --overwrite",
+            link.name, link.namespace
+        );
+        return with_end(&failure.message, &command);
+    }
     if failure.reason.pace() == Pace::Slow {
         with_try_now(link, &failure.message)
     } else {
@@ -69,12 +148,12 @@ pub(super) fn failed(link: &Link, failure: &CallFailure) -> String {
     }
 }
 
-pub(super) fn check_failing(failure: &CallFailure, answered: Option<Timestamp>) -> String {
+pub(super) fn check_failing(problem: &str, answered: Option<Timestamp>) -> String {
     let last = answered.map_or_else(
         || "not since the operator started".to_owned(),
         |time| format!("{}", super::status::seconds(time).0),
     );
-    format!("The link was SYNCED when the API last answered ({last}). {}", failure.message)
+    format!("The link was SYNCED when the API last answered ({last}). {problem}")
 }
 
 pub(super) fn held_back() -> String {
@@ -101,20 +180,33 @@ pub(super) fn endpoint_not_allowed(origin: &str) -> String {
     )
 }
 
-pub(super) fn secret_not_found(name: &str) -> String {
+pub(super) fn secret_not_found(name: &str, keys: &str) -> String {
+    format!("Secret {name} is not there. Create it in this namespace with {keys}.")
+}
+
+pub(super) fn invalid_secret(name: &str, problem: &str, keys: &str) -> String {
+    format!("Secret {name} cannot be used: {problem}. It needs {keys}.")
+}
+
+pub(super) fn ca_not_found(kind: InputKind, name: &str, key: &str) -> String {
     format!(
-        "Secret {name} is not there. Create it in this namespace with the keys publicKey, privateKey and linkToken."
+        "{kind} {name}, which spec.caRef names, is not there. Create it in this namespace with root certificates in PEM form \
+         under the key {key}, or take caRef out."
     )
 }
 
-pub(super) fn invalid_secret(name: &str, problem: &str) -> String {
-    format!("Secret {name} cannot be used: {problem}. It needs the keys publicKey, privateKey and linkToken.")
+pub(super) fn invalid_ca(kind: InputKind, name: &str, key: &str, problem: &str) -> String {
+    format!(
+        "{kind} {name}, which spec.caRef names, cannot be used: {problem}. It needs root certificates in PEM form under the \
+         key {key}."
+    )
 }
 
-pub(super) fn secret_access_denied(link: &Link, name: &str) -> String {
+pub(super) fn access_denied(link: &Link, kind: InputKind, name: &str) -> String {
+    let resource = if kind == InputKind::ConfigMap { "configmaps" } else { "secrets" };
     let text = format!(
-        "The API server does not let the operator read Secret {name}. Create a RoleBinding in namespace {} that \
-         binds the operator's ServiceAccount to a Role with the verb get on secrets.",
+        "The API server does not let the operator read {kind} {name}. Create a RoleBinding in namespace {} that \
+         binds the operator's ServiceAccount to a Role with the verb get on {resource}.",
         link.namespace
     );
     with_try_now(link, &text)

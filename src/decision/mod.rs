@@ -6,17 +6,23 @@
 
 mod backoff;
 mod decide;
+mod deletion;
 mod fingerprint;
+mod hold;
 mod inputs;
 mod message;
 mod observe;
 mod outcome;
+mod paced;
 mod status;
 
-pub use decide::{Step, decide};
-pub use inputs::{Credentials, Fingerprints, Inputs, SecretRead, Unusable, read_secret};
+pub use decide::{Release, Step, decide};
+pub use inputs::{Credentials, Fetched, Fingerprints, Inputs, Unusable, read};
 pub use message::{IMPERATIVE_CHECK, truncated};
-pub use observe::{Failing, InputReference, Link, Memory, Origins, SecretAccess, Settings, Version, View};
+pub use observe::{
+    Failing, Held, HeldWhy, Holder, InputReference, Link, Memory, Nudge, Origins, SecretAccess, Settings,
+    Version, View,
+};
 pub use outcome::{Attempt, Call, CallFailure, Outcome, Settled, settle};
 pub use status::{Announcement, announcement};
 

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::inputs::Inputs;
 use super::outcome::Attempt;
 use crate::api::{
-    InputKind, InputRecord, MigrationLink, MigrationLinkSpec, MigrationLinkStatus, PAUSED, RECONCILE_AT,
-    RELINK_AT, Reason,
+    ADOPT_EXISTING, DeletionPolicy, FINALIZER, InputKind, InputRecord, MigrationLink, MigrationLinkSpec,
+    MigrationLinkStatus, PAUSED, RECONCILE_AT, RELINK_AT, Reason,
 };
 use crate::endpoint::{BaseUrl, Origin};
 
@@ -31,8 +31,12 @@ pub struct Link {
     pub resource_version: String,
     /// Generation of the spec.
     pub generation: i64,
+    /// When the resource was created.
+    pub created: Timestamp,
     /// Whether the resource is being deleted.
     pub deleting: bool,
+    /// All of its finalizers: they are written as one list.
+    pub finalizers: Vec<String>,
     /// What is asked for.
     pub spec: MigrationLinkSpec,
     /// What was published last.
@@ -43,6 +47,37 @@ pub struct Link {
     pub relink_at: Option<String>,
     /// Whether the annotation `paused` says `true`.
     pub paused: bool,
+    /// Whether the annotation `adopt-existing` says `true`.
+    pub adopt: bool,
+}
+
+/// Another resource that holds the organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Namespace of the resource.
+    pub namespace: String,
+    /// Name of the resource.
+    pub name: String,
+}
+
+/// A call that may not be made now. It is held back, not failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Why.
+    pub why: HeldWhy,
+    /// Until when, as far as that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// Why a call is held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldWhy {
+    /// Others go first: nothing is wrong.
+    Turn,
+    /// The server limits the requests of this API key.
+    RateLimited,
+    /// The endpoint does not answer, as calls for other links have shown.
+    Unavailable,
 }
 
 /// An object that a link refers to, in the link's own namespace.
@@ -90,6 +125,8 @@ pub struct Settings {
     pub allowed_origins: Origins,
     /// The check interval of links that do not set one.
     pub sync_interval: Duration,
+    /// How long a deletion waits for a person before the link is left behind; None: for ever.
+    pub deletion_grace_period: Option<Duration>,
     /// When this process began.
     pub started_at: Timestamp,
 }
@@ -101,6 +138,20 @@ pub struct Memory {
     pub answered: Option<Timestamp>,
     /// A check that fails for a reason that passes by itself, and that is not published (again).
     pub failing: Option<Failing>,
+    /// Fingerprint of the token whose `link.sent` was published for a POST that is not answered yet. Without it `link.sent`
+    /// is of a POST of before.
+    pub announced: Option<String>,
+    /// Another link of the same origin or key succeeded while this one was stalled.
+    pub nudge: Option<Nudge>,
+}
+
+/// A reason to try a stalled link before its time: once for each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nudge {
+    /// It is to be tried.
+    Due(Reason),
+    /// It was.
+    Spent(Reason),
 }
 
 /// A check that has been failing.
@@ -129,6 +180,10 @@ pub struct View<'a> {
     pub secret_access: SecretAccess,
     /// The versions of the link's inputs, in the order of [`Link::references`].
     pub versions: &'a [(InputReference, Version)],
+    /// The other resource that holds the organization.
+    pub holder: Option<&'a Holder>,
+    /// Set when a call may not be made now.
+    pub held: Option<Held>,
     /// What this pass has read of the inputs.
     pub inputs: Option<&'a Inputs>,
     /// A call that was answered and is not yet recorded.
@@ -149,12 +204,15 @@ impl Link {
             resource_version,
             generation,
             deletion_timestamp,
+            creation_timestamp,
             annotations,
+            finalizers,
             ..
         } = resource.metadata;
         let annotations = annotations.unwrap_or_default();
         let mark =
             |key: &str| annotations.get(key).filter(|value| !value.is_empty()).map(|value| shortened(value));
+        let is_true = |key: &str| annotations.get(key).is_some_and(|value| value == "true");
         let mut status = resource.status.unwrap_or_default();
         if let Some(inputs) = &mut status.inputs {
             inputs.retain(|record| record.kind != InputKind::Other);
@@ -165,18 +223,44 @@ impl Link {
             uid: uid?,
             resource_version: resource_version?,
             generation: generation.unwrap_or_default(),
+            created: creation_timestamp.map_or(Timestamp::MAX, |time| time.0),
             deleting: deletion_timestamp.is_some(),
+            finalizers: finalizers.unwrap_or_default(),
             spec: resource.spec,
             status,
             reconcile_at: mark(RECONCILE_AT),
             relink_at: mark(RELINK_AT),
-            paused: annotations.get(PAUSED).is_some_and(|value| value == "true"),
+            paused: is_true(PAUSED),
+            adopt: is_true(ADOPT_EXISTING),
         })
     }
 
-    /// The objects that the link refers to.
+    /// The objects that the link refers to, each once: the Secret of the keys is the first. To remove the link no token is
+    /// needed.
     pub fn references(&self) -> Vec<InputReference> {
-        vec![InputReference { kind: InputKind::Secret, name: self.spec.secret_ref.name.clone() }]
+        let secret = |name: &String| InputReference { kind: InputKind::Secret, name: name.clone() };
+        let mut references = vec![secret(&self.spec.secret_ref.name)];
+        let token = self.spec.link_token_secret_ref.iter().filter(|_| !self.deleting);
+        let ca = self.spec.ca_ref.iter();
+        let others = token
+            .map(|token| secret(&token.name))
+            .chain(ca.map(|ca| InputReference { kind: ca.kind, name: ca.name.clone() }));
+        for other in others {
+            if !references.contains(&other) {
+                references.push(other);
+            }
+        }
+        references
+    }
+
+    /// Whether our finalizer holds the resource.
+    pub fn finalized(&self) -> bool {
+        self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
+    }
+
+    /// Whether the link is to be removed with the resource.
+    pub(super) fn deletes(&self) -> bool {
+        self.spec.deletion_policy == DeletionPolicy::Delete
     }
 
     /// Where the API is; None if the URL cannot be used although the schema let it in.

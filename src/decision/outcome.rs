@@ -5,11 +5,12 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::backoff;
+use super::deletion;
 use super::inputs::Fingerprints;
 use super::message;
-use super::observe::{Failing, Link, Memory, Settings};
-use super::status::{Draft, reason_of, seconds};
-use crate::api::{Beside, InputRecord, LinkRecord, MigrationLinkStatus, Reason};
+use super::observe::{Failing, Link, Memory, Nudge, Settings};
+use super::status::{Draft, cause_of, reason_of, seconds};
+use crate::api::{Beside, DriftPolicy, InputRecord, LinkRecord, MigrationLinkStatus, Reason};
 
 /// The word for a link that is in force.
 const SYNCED: &str = "SYNCED";
@@ -23,6 +24,10 @@ pub enum Call {
     Link,
     /// GET: ask for the state.
     Poll,
+    /// GET, after a POST that was refused because there is a link: if it is SYNCED, it counts as accepted.
+    Adopt,
+    /// DELETE: remove the link.
+    Unlink,
 }
 
 /// What a call was answered.
@@ -34,6 +39,8 @@ pub enum Outcome {
     State(String),
     /// The API knows no link of this organization.
     NoLink,
+    /// The link is removed, or there was none.
+    Unlinked,
     /// Anything else.
     Failed(CallFailure),
 }
@@ -67,7 +74,7 @@ pub struct Attempt {
     pub relink_at: Option<String>,
     /// The inputs that it was made with.
     pub inputs: Vec<InputRecord>,
-    /// Fingerprints of the token and the keys.
+    /// Fingerprints of the token (empty where none was needed) and of the keys.
     pub fingerprints: Fingerprints,
     /// What came back.
     pub outcome: Outcome,
@@ -84,18 +91,39 @@ pub struct Settled {
 
 /// Works an outcome into the status.
 pub fn settle(link: &Link, settings: &Settings, memory: &Memory, attempt: &Attempt, jitter: f64) -> Settled {
-    let context = Context { link, settings, attempt, jitter };
+    let context = Context { link, settings, memory, attempt, jitter };
     match &attempt.outcome {
         Outcome::Accepted(state) => context.accepted(state.as_deref()),
+        Outcome::State(state) if attempt.call == Call::Adopt && state == SYNCED => {
+            context.accepted(Some(state))
+        }
+        Outcome::State(_) | Outcome::NoLink if attempt.call == Call::Adopt => {
+            context.failed(&CallFailure::link_exists())
+        }
         Outcome::State(state) => context.state(context.draft(), state, false),
         Outcome::NoLink => context.state(context.draft(), NOT_SYNCED, true),
-        Outcome::Failed(failure) => context.failed(failure, memory),
+        // What there is to record is that the resource is let go, and somebody did that already.
+        Outcome::Unlinked => Settled { status: None, memory: context.answered(None) },
+        Outcome::Failed(failure) => context.failed(failure),
+    }
+}
+
+impl CallFailure {
+    /// The link that a POST was refused for is not known to be ours.
+    fn link_exists() -> Self {
+        Self {
+            reason: Reason::LinkExists,
+            message: message::not_adopted(),
+            retry_after: None,
+            maybe_effective: false,
+        }
     }
 }
 
 struct Context<'a> {
     link: &'a Link,
     settings: &'a Settings,
+    memory: &'a Memory,
     attempt: &'a Attempt,
     jitter: f64,
 }
@@ -105,6 +133,11 @@ impl Context<'_> {
         self.link.interval(self.settings)
     }
 
+    /// Whether this is what came of sending the token.
+    fn posted(&self) -> bool {
+        matches!(self.attempt.call, Call::Link | Call::Adopt)
+    }
+
     /// The status with what every outcome settles: generation, inputs, keys, and the request for a check.
     fn draft(&self) -> Draft {
         let mut draft = Draft::new(self.link, self.attempt.at);
@@ -112,7 +145,7 @@ impl Context<'_> {
         draft.status.inputs = Some(self.attempt.inputs.clone());
         draft.status.last_handled_reconcile_at.clone_from(&self.attempt.reconcile_at);
         draft.record().key_fingerprint = Some(self.attempt.fingerprints.keys.clone());
-        if self.attempt.call == Call::Link && draft.reason() == Some(Reason::LinkLost) {
+        if self.posted() && draft.reason() == Some(Reason::LinkLost) {
             let relinks = draft.record().relinks.unwrap_or(0);
             draft.record().relinks = Some(relinks.saturating_add(1));
         }
@@ -166,6 +199,13 @@ impl Context<'_> {
         if self.attempt.call == Call::Poll && lost {
             draft.record().lost_since.get_or_insert_with(|| seconds(at));
             let left = window_left(draft.record(), no_link, at);
+            if left.is_zero() && self.link.spec.drift_policy == DriftPolicy::Report {
+                draft.reported(&message::link_lost_reported(self.link, no_link));
+                let attempts = draft.attempts(Reason::LinkLost, self.fresh());
+                let next = backoff::next_check(&self.link.uid, self.interval(), at);
+                draft.retry(attempts, Some(next));
+                return self.done(draft);
+            }
             if left.is_zero() {
                 draft.not_ready(Reason::LinkLost, &message::link_lost(no_link));
                 draft.retry(1, None);
@@ -178,7 +218,7 @@ impl Context<'_> {
 
     fn not_synced(&self, mut draft: Draft, state: &str, no_link: bool, left: Option<Duration>) -> Settled {
         // What is asked after a POST is asked for the first time.
-        let first = self.fresh() || self.attempt.call == Call::Link;
+        let first = self.fresh() || self.posted();
         let attempts = draft.attempts(Reason::NotSynced, first);
         let waiting =
             draft.record().accepted_time.as_ref().map(|time| backoff::since(time.0, self.attempt.at));
@@ -192,13 +232,16 @@ impl Context<'_> {
         self.done(draft)
     }
 
-    fn failed(&self, failure: &CallFailure, memory: &Memory) -> Settled {
-        if let Some(settled) = self.failed_silently(failure, memory) {
+    fn failed(&self, failure: &CallFailure) -> Settled {
+        if self.attempt.call == Call::Unlink {
+            return self.deletion_failed(failure);
+        }
+        if let Some(settled) = self.failed_silently(failure) {
             return settled;
         }
         let mut draft = self.draft();
         let token = &self.attempt.fingerprints.token;
-        if self.attempt.call == Call::Link {
+        if self.posted() {
             // A rotation: what the API last said was about another token.
             if draft.record().token_fingerprint.as_ref() != Some(token) && draft.status.state.is_some() {
                 draft.status.state = Some(NOT_SYNCED.to_owned());
@@ -208,18 +251,30 @@ impl Context<'_> {
             let lost = self.link.status.conditions.as_ref().and_then(reason_of) == Some(Reason::LinkLost);
             if failure.maybe_effective || lost {
                 draft.record().sent = Some(token.clone());
+            } else if self.memory.announced.as_ref() == Some(token) {
+                draft.record().sent = None;
             }
         }
         let attempts = draft.attempts(failure.reason, self.fresh());
         draft.not_ready(failure.reason, &message::failed(self.link, failure));
         draft.retry(attempts, self.next(failure, attempts));
-        let answered = memory.answered;
-        Settled { memory: Memory { answered, failing: None }, ..self.done(draft) }
+        Settled { memory: self.failed_memory(failure.reason), ..self.done(draft) }
+    }
+
+    /// The link could not be removed.
+    fn deletion_failed(&self, failure: &CallFailure) -> Settled {
+        let mut draft = self.draft();
+        let attempts = draft.attempts(failure.reason, self.fresh());
+        let grace = self.settings.deletion_grace_period;
+        deletion::block(&mut draft, self.link, grace, failure.reason, &message::failed(self.link, failure));
+        draft.retry(attempts, self.next(failure, attempts));
+        Settled { memory: self.failed_memory(failure.reason), ..self.done(draft) }
     }
 
     /// A check that fails for a reason that passes by itself is nobody's business until it has lasted an interval, and
     /// is then published once: an outage costs a steady fleet one write a link.
-    fn failed_silently(&self, failure: &CallFailure, memory: &Memory) -> Option<Settled> {
+    fn failed_silently(&self, failure: &CallFailure) -> Option<Settled> {
+        let memory = self.memory;
         let draft = Draft::new(self.link, self.attempt.at);
         let published = draft.unknown_reason();
         let checked = self.attempt.call == Call::Poll && (draft.is_ready() || published.is_some());
@@ -235,13 +290,13 @@ impl Context<'_> {
         let since = before.map_or(self.attempt.at, |before| before.since);
         let next = self.next(failure, attempts).unwrap_or(self.attempt.at);
         let failing = Failing { since, attempts, next, reason: failure.reason };
-        let memory = Memory { answered: memory.answered, failing: Some(failing) };
+        let memory = Memory { failing: Some(failing), ..self.failed_memory(failure.reason) };
         let lasted = backoff::since(since, self.attempt.at) >= self.interval();
         if published == Some(failure.reason) || (draft.is_ready() && !lasted) {
             return Some(Settled { status: None, memory });
         }
         let mut draft = self.draft();
-        draft.unknown(failure.reason, &message::check_failing(failure, memory.answered));
+        draft.unknown(failure.reason, &message::check_failing(&failure.message, memory.answered));
         draft.retry(attempts, Some(next));
         Some(Settled { memory, ..self.done(draft) })
     }
@@ -259,10 +314,27 @@ impl Context<'_> {
 
     fn done(&self, draft: Draft) -> Settled {
         let status = draft.finish(self.link, self.fresh());
+        let cause = status.conditions.as_ref().and_then(cause_of);
         Settled {
             status: (status != self.link.status).then(|| Box::new(status)),
-            memory: Memory { answered: Some(self.attempt.at), failing: None },
+            memory: self.answered(cause),
         }
+    }
+
+    /// What is remembered of an answer.
+    fn answered(&self, cause: Option<Reason>) -> Memory {
+        Memory { answered: Some(self.attempt.at), nudge: self.nudge(cause), ..Memory::default() }
+    }
+
+    /// What is remembered of a failure: not that the API answered for the link.
+    fn failed_memory(&self, cause: Reason) -> Memory {
+        Memory { answered: self.memory.answered, nudge: self.nudge(Some(cause)), ..Memory::default() }
+    }
+
+    /// Another link's success gives a reason to try once; it lasts as long as the reason for waiting is the same.
+    fn nudge(&self, cause: Option<Reason>) -> Option<Nudge> {
+        let (Nudge::Due(reason) | Nudge::Spent(reason)) = self.memory.nudge?;
+        (cause == Some(reason)).then_some(Nudge::Spent(reason))
     }
 }
 

@@ -31,10 +31,13 @@ pub fn announcement(old: &MigrationLinkStatus, new: &MigrationLinkStatus) -> Opt
         let conditions = status.conditions.as_ref()?;
         let stalled = conditions.is_true(ConditionType::Stalled);
         let shown = suspended(conditions).or_else(|| conditions.of(ConditionType::Ready))?;
-        Some((shown.reason.clone(), stalled, shown.message.clone()))
+        Some((shown.reason.clone(), cause_of(conditions), stalled, shown.message.clone()))
     };
-    let (reason, stalled, note) = essence(new)?;
-    if essence(old).is_some_and(|(before, was_stalled, _)| before == reason && (was_stalled || !stalled)) {
+    let (reason, cause, stalled, note) = essence(new)?;
+    let said = |(before, cause_before, was_stalled, _)| {
+        before == reason && cause_before == cause && (was_stalled || !stalled)
+    };
+    if essence(old).is_some_and(said) {
         return None;
     }
     let quiet = matches!(reason.parse(), Ok(Reason::Synced | Reason::NotSynced | Reason::Suspended));
@@ -69,6 +72,21 @@ impl Draft {
         reason_of(&self.conditions)
     }
 
+    /// The time that it is drawn up at.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Whether there is a condition of that type.
+    pub(super) fn has(&self, kind: ConditionType) -> bool {
+        self.conditions.of(kind).is_some()
+    }
+
+    /// Whether it is published that a deletion is held up.
+    pub(super) fn is_blocked(&self) -> bool {
+        is_blocked(&self.conditions)
+    }
+
     /// Whether the trouble is published: `Ready` is there and False.
     pub(super) fn failed(&self) -> bool {
         self.conditions.of(ConditionType::Ready).is_some_and(|ready| ready.status == "False")
@@ -86,7 +104,7 @@ impl Draft {
 
     /// The number of this failure: one more than before, or the first if the reason or anything else changed.
     pub(super) fn attempts(&self, reason: Reason, fresh: bool) -> i32 {
-        let goes_on = !fresh && self.reason() == Some(reason);
+        let goes_on = !fresh && cause_of(&self.conditions) == Some(reason);
         if goes_on { self.status.attempts.unwrap_or(0).saturating_add(1) } else { 1 }
     }
 
@@ -102,12 +120,26 @@ impl Draft {
 
     /// Sets `Ready=False` and what stands beside the reason.
     pub(super) fn not_ready(&mut self, reason: Reason, message: &str) {
-        self.trouble("False", reason, message);
+        self.trouble("False", reason, reason, reason.beside(), message);
+    }
+
+    /// Sets `Ready=False` for a lost link that is left to a person.
+    pub(super) fn reported(&mut self, message: &str) {
+        self.trouble("False", Reason::LinkLost, Reason::LinkLost, Beside::Stalled, message);
+    }
+
+    /// Sets `Ready=False` for a deletion that is held up; the condition beside it has the cause for its reason.
+    pub(super) fn blocked(&mut self, cause: Reason, beside: Beside, message: &str) {
+        if !self.is_blocked() {
+            // How long it was stalled before it was to be deleted is of no interest here.
+            self.conditions.unset(ConditionType::Stalled);
+        }
+        self.trouble("False", Reason::DeletionBlocked, cause, beside, message);
     }
 
     /// Sets `Ready=Unknown`: the last answer was good, and there has been none for long.
     pub(super) fn unknown(&mut self, reason: Reason, message: &str) {
-        self.trouble("Unknown", reason, message);
+        self.trouble("Unknown", reason, reason, reason.beside(), message);
     }
 
     /// Notes the failures in a row and the next attempt.
@@ -148,9 +180,10 @@ impl Draft {
         let old = link.status.conditions.as_ref();
         let was_stalled = old.is_some_and(|old| old.is_true(ConditionType::Stalled));
         // Escalated before: Stalled beside a reason that passes by itself.
-        let was_escalated = was_stalled
-            && old.and_then(reason_of).is_some_and(|reason| reason.beside() == Beside::Reconciling);
-        if let Some(reconciling) = self.conditions.of(ConditionType::Reconciling).cloned() {
+        let was_escalated = was_stalled && old.and_then(reason_of).is_some_and(may_escalate);
+        let escalates = self.reason().is_some_and(may_escalate);
+        let reconciling = self.conditions.of(ConditionType::Reconciling).cloned().filter(|_| escalates);
+        if let Some(reconciling) = reconciling {
             let overdue = |since: &Time| backoff::since(since.0, self.now) >= PROGRESS_DEADLINE;
             if !fresh && (was_escalated || overdue(&reconciling.last_transition_time)) {
                 self.conditions.unset(ConditionType::Reconciling);
@@ -177,21 +210,21 @@ impl Draft {
         self.status
     }
 
-    fn trouble(&mut self, ready: &str, reason: Reason, message: &str) {
+    fn trouble(&mut self, ready: &str, reason: Reason, cause: Reason, beside: Beside, message: &str) {
         self.set(ConditionType::Ready, ready, reason, message);
         self.conditions.unset(ConditionType::Suspended);
-        match reason.beside() {
+        match beside {
             Beside::Nothing => {
                 self.conditions.unset(ConditionType::Reconciling);
                 self.conditions.unset(ConditionType::Stalled);
             }
             Beside::Reconciling => {
                 self.conditions.unset(ConditionType::Stalled);
-                self.set(ConditionType::Reconciling, "True", reason, message);
+                self.set(ConditionType::Reconciling, "True", cause, message);
             }
             Beside::Stalled => {
                 self.conditions.unset(ConditionType::Reconciling);
-                self.set(ConditionType::Stalled, "True", reason, message);
+                self.set(ConditionType::Stalled, "True", cause, message);
             }
         }
     }
@@ -206,6 +239,28 @@ impl Draft {
 /// Whether a check that fails is silent, or was: Ready is True or Unknown.
 pub(super) fn silent(conditions: &Vec<Condition>) -> bool {
     conditions.of(ConditionType::Ready).is_some_and(|ready| ready.status != "False")
+}
+
+/// Whether it is published that a deletion is held up.
+pub(super) fn is_blocked(conditions: &Vec<Condition>) -> bool {
+    matches!(reason_of(conditions), Some(Reason::DeletionBlocked | Reason::LiveExportRunning))
+}
+
+/// Whether the reason needs a person once it has lasted for long. A deletion has a grace period instead, and a live export
+/// takes its time.
+pub(super) fn may_escalate(reason: Reason) -> bool {
+    reason.beside() == Beside::Reconciling && reason != Reason::LiveExportRunning
+}
+
+/// What is waited for: the reason for not being ready or, where that is a deletion that is held up, what holds it up.
+pub(super) fn cause_of(conditions: &Vec<Condition>) -> Option<Reason> {
+    match reason_of(conditions)? {
+        Reason::DeletionBlocked => {
+            let besides = [ConditionType::Stalled, ConditionType::Reconciling];
+            besides.iter().find_map(|kind| conditions.of(*kind)?.reason.parse().ok())
+        }
+        reason => Some(reason),
+    }
 }
 
 /// The reason for not being ready.

@@ -6,14 +6,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{
-    DEFAULT_BASE_URL, DeletionPolicy, DriftPolicy, InputKind, InputRecord, LinkRecord, MigrationLinkSpec,
-    MigrationLinkStatus, Reason, SecretReference,
+    DEFAULT_BASE_URL, DeletionPolicy, DriftPolicy, FINALIZER, InputKind, InputRecord, LinkRecord,
+    MigrationLinkSpec, MigrationLinkStatus, Reason, SecretReference,
 };
 use crate::decision::message;
 use crate::decision::status::Draft;
 use crate::decision::{
-    Attempt, Call, Failing, Fingerprints, InputReference, Inputs, Link, Memory, Origins, Outcome,
-    SecretAccess, Settings, Settled, Step, Unusable, Version, View, decide, settle,
+    Attempt, Call, Failing, Fingerprints, Held, HeldWhy, Holder, InputReference, Inputs, Link, Memory, Nudge,
+    Origins, Outcome, SecretAccess, Settings, Settled, Step, Unusable, Version, View, decide, settle,
 };
 
 pub use super::answers::*;
@@ -43,7 +43,12 @@ pub type Change = fn(Case) -> Case;
 /// What the Secret holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
-    Good { token: String, keys: String },
+    Good {
+        token: String,
+        keys: String,
+    },
+    /// Only the keys, no token.
+    Keys(String),
     Bad,
     Denied,
 }
@@ -67,6 +72,9 @@ pub struct Case {
     /// What the pass has read.
     pub inputs: Option<Inputs>,
     pub answered: Option<Attempt>,
+    /// Another resource that holds the organization.
+    pub holder: Option<Holder>,
+    pub held: Option<Held>,
     pub now: Timestamp,
     pub jitter: f64,
     /// Whether the watch has told the Secret's version yet.
@@ -82,7 +90,9 @@ pub fn link() -> Case {
             uid: "6b1d7f0e-0001".into(),
             resource_version: "1".into(),
             generation: 1,
+            created: at(0),
             deleting: false,
+            finalizers: Vec::new(),
             spec: MigrationLinkSpec {
                 org_id: "5f0d1e2a3b4c5d6e7f801234".into(),
                 base_url: DEFAULT_BASE_URL.into(),
@@ -98,10 +108,12 @@ pub fn link() -> Case {
             reconcile_at: None,
             relink_at: None,
             paused: false,
+            adopt: false,
         },
         settings: Settings {
             allowed_origins: Origins(vec!["https://cloud.mongodb.com".parse().unwrap()]),
             sync_interval: Duration::from_secs(INTERVAL.unsigned_abs()),
+            deletion_grace_period: Some(Duration::from_mins(10)),
             started_at: at(0),
         },
         secret_access: SecretAccess::Watch,
@@ -109,6 +121,8 @@ pub fn link() -> Case {
         secret: Some(stored("t1", "k1", 1)),
         inputs: None,
         answered: None,
+        holder: None,
+        held: None,
         now: at(1),
         jitter: 0.5,
         listed: true,
@@ -222,6 +236,46 @@ impl Case {
         self
     }
 
+    /// With the policy `Delete`, and held by our finalizer.
+    pub fn delete(mut self) -> Self {
+        self.link.spec.deletion_policy = DeletionPolicy::Delete;
+        self.link.finalizers = vec![FINALIZER.into()];
+        self
+    }
+
+    /// Somebody deletes the resource; the API server raises the generation with that.
+    pub fn deleting(mut self) -> Self {
+        self.link.deleting = true;
+        self.edited()
+    }
+
+    pub fn report(mut self) -> Self {
+        self.link.spec.drift_policy = DriftPolicy::Report;
+        self.edited()
+    }
+
+    pub fn adopting(mut self) -> Self {
+        self.link.adopt = true;
+        self
+    }
+
+    /// Another resource of the same namespace holds the organization.
+    pub fn held_by_another(mut self) -> Self {
+        self.holder = Some(Holder { namespace: self.link.namespace.clone(), name: "first".into() });
+        self
+    }
+
+    /// Calls are held back.
+    pub fn held(mut self, why: HeldWhy, until: Option<i64>) -> Self {
+        self.held = Some(Held { why, until: until.map(at) });
+        self
+    }
+
+    pub fn nudged(mut self, reason: Reason) -> Self {
+        self.memory.nudge = Some(Nudge::Due(reason));
+        self
+    }
+
     pub fn base_url(mut self, url: &str) -> Self {
         self.link.spec.base_url = url.into();
         self
@@ -301,21 +355,31 @@ impl Case {
             resource_version: version.map(|version| version.to_string()),
             content,
         };
+        let wanted = "the keys publicKey, privateKey and linkToken";
         let (record, usable) = match &self.secret {
-            None => (record(None, None, None), Err(Unusable::missing(name))),
-            Some(Stored { uid, version, content }) => match content {
-                Content::Denied => (record(None, None, None), Err(Unusable::denied(&self.link, name))),
-                Content::Bad => (
-                    record(Some(uid.clone()), Some(*version), Some("bad".into())),
-                    Err(Unusable::invalid(name, "its key linkToken is missing")),
-                ),
-                Content::Good { token, keys } => (
-                    record(Some(uid.clone()), Some(*version), Some(format!("{token}/{keys}"))),
-                    Ok(Fingerprints { token: token.clone(), keys: keys.clone() }),
-                ),
-            },
+            None => (record(None, None, None), Err(Unusable::missing(name, wanted))),
+            Some(Stored { uid, version, content }) => {
+                let found = |content: String| record(Some(uid.clone()), Some(*version), Some(content));
+                match content {
+                    Content::Denied => {
+                        (record(None, None, None), Err(Unusable::denied(&self.link, InputKind::Secret, name)))
+                    }
+                    Content::Bad | Content::Keys(_) => (
+                        found("bad".into()),
+                        Err(Unusable::invalid(name, "its key linkToken is missing", wanted)),
+                    ),
+                    Content::Good { token, keys } => (
+                        found(format!("{token}/{keys}")),
+                        Ok(Fingerprints { token: token.clone(), keys: keys.clone() }),
+                    ),
+                }
+            }
         };
-        Inputs { records: vec![record], usable }
+        let keys = match &self.secret {
+            Some(Stored { content: Content::Keys(keys), .. }) => Ok(keys.clone()),
+            _ => usable.clone().map(|read: Fingerprints| read.keys),
+        };
+        Inputs { records: vec![record], usable, keys }
     }
 
     fn version(&self) -> Version {
@@ -339,6 +403,8 @@ impl Case {
             memory: &self.memory,
             secret_access: self.secret_access,
             versions: &versions,
+            holder: self.holder.as_ref(),
+            held: self.held,
             inputs: self.inputs.as_ref(),
             answered: self.answered.as_ref(),
             now: self.now,
@@ -361,9 +427,10 @@ impl Case {
             reconcile_at: self.link.reconcile_at.clone(),
             relink_at: self.link.relink_at.clone(),
             inputs: inputs.records,
-            fingerprints: inputs
-                .usable
-                .unwrap_or_else(|_| Fingerprints { token: "none".into(), keys: "none".into() }),
+            fingerprints: inputs.usable.unwrap_or_else(|_| Fingerprints {
+                token: "none".into(),
+                keys: inputs.keys.unwrap_or_else(|_| "none".into()),
+            }),
             outcome,
         }
     }

@@ -26,13 +26,13 @@ const TABLE: [(Reason, &str, [i64; 2]); 13] = [
 fn every_class_of_a_first_sync_has_its_condition_its_pace_and_its_way_back() {
     for (reason, beside, waits) in TABLE {
         let mut told = story(link()).failing(&failed(reason));
-        assert_eq!(told.pass(), Did { reads: 1, links: 1, polls: 0, publishes: 1 }, "{reason}");
+        assert_eq!(told.pass(), Did { reads: 1, links: 1, polls: 0, publishes: 1, ..NOTHING }, "{reason}");
         let line = format!("Ready=False {reason}, {beside}=True {reason}");
         assert_eq!(told.case.conditions(), line);
         assert_eq!(told.case.next(), Some(waits[0]), "{reason}");
         assert_eq!(told.case.link.status.attempts, Some(1));
         assert_eq!(told.pass(), NOTHING, "{reason}");
-        assert_eq!(told.next(), Did { reads: 1, links: 1, polls: 0, publishes: 1 }, "{reason}");
+        assert_eq!(told.next(), Did { reads: 1, links: 1, polls: 0, publishes: 1, ..NOTHING }, "{reason}");
         assert_eq!(told.case.conditions(), line);
         assert_eq!(told.case.next(), Some(waits[1]), "{reason}");
         assert_eq!(told.events.len(), 1, "{reason}: one event for a change, none for a repetition");
@@ -46,7 +46,7 @@ fn every_class_of_a_first_sync_has_its_condition_its_pace_and_its_way_back() {
 fn every_class_of_a_check_that_a_person_asked_for_has_its_condition() {
     for (reason, beside, waits) in TABLE {
         let mut told = story(synced().reconcile_at("1")).failing(&failed(reason));
-        assert_eq!(told.pass(), Did { reads: 1, links: 0, polls: 1, publishes: 1 }, "{reason}");
+        assert_eq!(told.pass(), Did { reads: 1, links: 0, polls: 1, publishes: 1, ..NOTHING }, "{reason}");
         assert_eq!(told.case.conditions(), format!("Ready=False {reason}, {beside}=True {reason}"));
         assert_eq!(told.case.next(), Some(waits[0]), "{reason}");
         told.answers(accepted("SYNCED"), state("SYNCED")).next();

@@ -78,9 +78,48 @@ fn what_ends_a_loss() {
 }
 
 #[test]
+fn with_the_policy_report_a_lost_link_is_left_to_a_person() {
+    let mut told = story(synced().report()).answers(accepted("SYNCED"), Outcome::NoLink).told();
+    told.next();
+    assert_eq!(told.case.conditions(), "Ready=False LinkLost, Stalled=True LinkLost");
+    assert_eq!(told.events.len(), 1);
+    assert!(told.events[0].note.ends_with("migrationlink.dev/relink-at=\"$(date +%s)\" --overwrite"));
+    let before = told.total;
+    told.until(DAY);
+    let polls = told.total.polls - before.polls;
+    assert!((80..=100).contains(&polls), "asked about at its interval: {polls}");
+    assert_eq!(told.total.links, 0);
+    assert_eq!(told.events.len(), 1);
+    told.then(|case| case.relink_at("1"));
+    assert_eq!(told.pass(), Did { reads: 1, links: 1, publishes: 1, ..NOTHING });
+    assert_eq!(told.case.conditions(), "Ready=True Synced");
+}
+
+#[test]
+fn a_lost_link_that_comes_back_by_itself_is_ready_again() {
+    let mut told = story(synced().report()).answers(accepted("SYNCED"), Outcome::NoLink).told();
+    told.next();
+    told.poll = state("SYNCED");
+    told.next();
+    assert_eq!(told.case.conditions(), "Ready=True Synced");
+    assert_eq!(told.total.links, 0);
+}
+
+#[test]
+fn the_policy_can_be_changed_while_the_link_is_lost() {
+    let mut told = story(synced().report()).answers(accepted("SYNCED"), Outcome::NoLink).told();
+    told.next();
+    told.then(|mut case| {
+        case.link.spec.drift_policy = crate::api::DriftPolicy::Relink;
+        case.edited()
+    });
+    assert_eq!(told.pass(), Did { reads: 1, links: 1, publishes: 1, ..NOTHING });
+}
+
+#[test]
 fn a_404_brings_the_link_back_in_one_pass() {
     let mut told = story(synced()).answers(accepted("SYNCED"), Outcome::NoLink).told();
-    assert_eq!(told.next(), Did { reads: 1, polls: 1, publishes: 2, links: 1 });
+    assert_eq!(told.next(), Did { reads: 1, polls: 1, publishes: 2, links: 1, ..NOTHING });
     assert_eq!(told.case.conditions(), "Ready=True Synced");
     let events: Vec<_> = told.events.iter().map(|event| (event.reason.as_str(), event.warning)).collect();
     assert_eq!(events, [("LinkLost", true), ("Synced", false)]);
@@ -117,7 +156,7 @@ fn a_post_that_fails_while_the_poll_says_404_is_no_loop() {
 fn a_relink_whose_answer_was_lost_is_tried_again_soon() {
     for post in [ambiguous(), failed(Reason::EndpointUnavailable), limited(60)] {
         let mut told = story(synced()).answers(post, Outcome::NoLink).told();
-        assert_eq!(told.next(), Did { reads: 1, polls: 1, links: 1, publishes: 2 });
+        assert_eq!(told.next(), Did { reads: 1, polls: 1, links: 1, publishes: 2, ..NOTHING });
         assert!(told.waits() <= MINUTE);
         told.link = accepted("SYNCED");
         assert_eq!(told.next(), Did { reads: 1, links: 1, publishes: 1, ..NOTHING });

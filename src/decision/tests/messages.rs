@@ -1,13 +1,11 @@
 //! What a person reads.
 
-use std::collections::BTreeMap;
-
 use super::case::{Case, Content, HOUR, accepted, failure, link, published, state, synced};
 use super::story::story;
-use crate::api::{ConditionType, Conditions, MigrationLinkStatus, Pace, Reason, SecretReference};
-use crate::decision::{
-    Call, CallFailure, Fingerprints, IMPERATIVE_CHECK, Inputs, Outcome, Unusable, read_secret, truncated,
+use crate::api::{
+    CaReference, ConditionType, Conditions, InputKind, MigrationLinkStatus, Pace, Reason, SecretReference,
 };
+use crate::decision::{Call, CallFailure, Fetched, IMPERATIVE_CHECK, Outcome, read, truncated};
 
 fn ready_message(status: &MigrationLinkStatus) -> &str {
     let conditions = status.conditions.as_ref().unwrap();
@@ -21,6 +19,10 @@ fn long_names(mut case: Case) -> Case {
     case.link.namespace = "m".repeat(63);
     case.link.spec.secret_ref = SecretReference { name: "s".repeat(253) };
     case
+}
+
+fn synced_before(status: &MigrationLinkStatus) -> bool {
+    status.last_synced_time.is_some()
 }
 
 /// A status for every reason.
@@ -42,7 +44,33 @@ fn statuses(case: impl Fn(Case) -> Case, text: &str) -> Vec<(Reason, MigrationLi
         (Reason::EndpointNotAllowed, published(case(link().base_url("https://evil.example")).step())),
         (Reason::InvalidSpec, published(case(link().base_url("https://a@b")).step())),
         (Reason::Suspended, published(case(link().suspend()).step())),
+        (Reason::DuplicateOrganization, published(case(link()).held_by_another().step())),
+        (
+            Reason::DeletionBlocked,
+            published(case(synced().delete()).deleting().no_secret().step_after_reading()),
+        ),
+        (Reason::LiveExportRunning, {
+            let failed = CallFailure { message: text.to_owned(), ..failure(Reason::LiveExportRunning) };
+            settled(Call::Unlink, Outcome::Failed(failed), synced().delete().deleting())
+        }),
     ];
+    for (reason, fetched) in [
+        (Reason::CANotFound, Fetched::Missing),
+        (
+            Reason::InvalidCA,
+            Fetched::Found { uid: "u".into(), resource_version: "1".into(), data: [].into() },
+        ),
+    ] {
+        let mut with_ca = case(link());
+        let ca = CaReference { kind: InputKind::ConfigMap, name: "om-ca".into(), key: None };
+        with_ca.link.spec.ca_ref = Some(ca);
+        let mut references = with_ca.link.references().into_iter();
+        let data = ["publicKey", "privateKey", "linkToken"].map(|key| (key.to_owned(), b"x".to_vec()));
+        let keys = Fetched::Found { uid: "u".into(), resource_version: "1".into(), data: data.into() };
+        let objects = [keys, fetched].map(|fetched| (references.next().unwrap(), fetched));
+        with_ca.inputs = Some(read(&with_ca.link, objects.into(), |_| true).0);
+        all.push((reason, published(with_ca.step())));
+    }
     for reason in Reason::ALL.into_iter().filter(|reason| matches!(reason.pace(), Pace::BackOff | Pace::Slow))
     {
         let failed = Outcome::Failed(CallFailure { message: text.to_owned(), ..failure(reason) });
@@ -62,22 +90,31 @@ fn every_reason_says_something_and_the_bad_ones_what_to_do() {
         let message = ready_message(status);
         let conditions = status.conditions.as_ref().unwrap();
         let told: Reason = conditions.last().unwrap().reason.parse().unwrap();
-        assert_eq!(told, *reason);
+        // Beside a deletion that is held up stands what holds it up.
+        assert!(told == *reason || *reason == Reason::DeletionBlocked, "{told}");
         let wanted = match reason {
             Reason::Synced => "says SYNCED.",
             Reason::NotSynced => "",
             Reason::LinkLost => "sending the link token again",
-            Reason::SecretNotFound => "Create it",
+            Reason::SecretNotFound | Reason::CANotFound => "Create it",
             Reason::InvalidSecret => "It needs the keys publicKey, privateKey and linkToken.",
             Reason::EndpointNotAllowed => "--allowed-origin=https://evil.example ",
             Reason::InvalidSpec => "Delete this MigrationLink and create it again",
             Reason::Suspended => "To resume",
+            Reason::DuplicateOrganization => "Delete one of the two",
+            Reason::DeletionBlocked => "To delete the resource and keep the link: kubectl patch",
+            Reason::InvalidCA => "It needs root certificates in PEM form under the key ca.crt.",
             _ => "Do this.",
         };
         if *reason != Reason::SecretAccessDenied || !message.contains("RoleBinding") {
             assert!(message.contains(wanted), "{reason}: {message}");
         }
-        if reason.pace() == Pace::Slow {
+        if *reason == Reason::LinkExists {
+            assert!(
+                message.contains("migrationlink.dev/adopt-existing=true") || synced_before(status),
+                "{message}"
+            );
+        } else if reason.pace() == Pace::Slow {
             let command = "kubectl annotate migrationlink orders -n payments \
                            migrationlink.dev/reconcile-at=\"$(date +%s)\" --overwrite";
             assert!(message.ends_with(command), "{reason}: {message}");
@@ -138,7 +175,7 @@ fn a_text_is_cut_between_characters() {
 #[test]
 fn nothing_of_a_secret_comes_into_a_status() {
     const CANARY: &str = "canary-4711";
-    let data = |entries: &[(&str, &str)]| -> BTreeMap<String, Vec<u8>> {
+    let data = |entries: &[(&str, &str)]| -> std::collections::BTreeMap<String, Vec<u8>> {
         entries.iter().map(|(key, value)| ((*key).into(), format!("{value}{CANARY}").into())).collect()
     };
     let good = [("publicKey", "a"), ("privateKey", "b"), ("linkToken", "c")];
@@ -150,14 +187,10 @@ fn nothing_of_a_secret_comes_into_a_status() {
         vec![("clientId", "a"), ("clientSecret", "b")],
     ] {
         let mut case = link();
-        let read = read_secret(&case.link.uid, data(&entries));
-        let mut records = case.read().records;
-        records[0].content = Some(read.content);
-        let usable: Result<Fingerprints, Unusable> = match read.credentials {
-            Ok(credentials) => Ok(credentials.fingerprints(&case.link.uid)),
-            Err(problem) => Err(Unusable::invalid("migration", &problem)),
-        };
-        case.inputs = Some(Inputs { records, usable: usable.clone() });
+        let found = Fetched::Found { uid: "u".into(), resource_version: "1".into(), data: data(&entries) };
+        let (inputs, _) = read(&case.link, vec![(case.reference(), found)], |_| false);
+        let usable = inputs.usable.clone();
+        case.inputs = Some(inputs);
         let status = match usable {
             Ok(_) => case.after(Call::Link, accepted("SYNCED")).link.status,
             Err(_) => published(case.step()),

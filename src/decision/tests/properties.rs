@@ -8,7 +8,7 @@ use proptest::sample::select;
 use super::case::{Case, Content, DAY, HOUR, INTERVAL, MINUTE, at, failed, limited, link, state, time};
 use super::story::{Did, NOTHING, STEPS, Story, story};
 use crate::api::{ConditionType, Conditions, Pace, Reason};
-use crate::decision::{Call, Outcome, Step};
+use crate::decision::{Call, Held, HeldWhy, Outcome, Step};
 
 fn reason() -> impl Strategy<Value = Reason> {
     select(Reason::ALL.to_vec())
@@ -134,7 +134,7 @@ fn any_case() -> impl Strategy<Value = Case> {
             "NotReady" => {
                 let reason = match before {
                     None => Reason::SecretNotFound,
-                    Some(Content::Bad) => Reason::InvalidSecret,
+                    Some(Content::Bad | Content::Keys(_)) => Reason::InvalidSecret,
                     Some(Content::Denied) => Reason::SecretAccessDenied,
                     Some(Content::Good { .. }) if reason.pace() == Pace::OnChange => {
                         Reason::EndpointNotAllowed
@@ -190,6 +190,11 @@ fn good_case() -> impl Strategy<Value = Case> {
     any_case().prop_map(|case| if case.read().usable.is_ok() { case } else { case.holds("t1", "k1") })
 }
 
+fn held() -> impl Strategy<Value = Held> {
+    let why = select(vec![HeldWhy::Turn, HeldWhy::RateLimited, HeldWhy::Unavailable]);
+    (why, proptest::option::of((0..9 * HOUR).prop_map(at))).prop_map(|(why, until)| Held { why, until })
+}
+
 fn is_ready(told: &Story) -> bool {
     let conditions = told.case.link.status.conditions.as_ref();
     conditions.is_some_and(|conditions| conditions.is_true(ConditionType::Ready))
@@ -201,8 +206,16 @@ proptest! {
     #[test]
     fn nothing_panics(
         mut case in any_case(), jitter: f64, now in any::<i32>(), answer in proptest::option::of(outcome()),
-        call in select(vec![Call::Link, Call::Poll]), paused: bool, deleting: bool, read: bool,
+        call in select(vec![Call::Link, Call::Poll, Call::Adopt, Call::Unlink]), paused: bool, read: bool,
+        (deleting, delete, held, another) in (any::<bool>(), any::<bool>(), proptest::option::of(held()), any::<bool>()),
     ) {
+        if delete {
+            case = case.delete();
+        }
+        if another {
+            case = case.held_by_another();
+        }
+        case.held = held;
         case.jitter = jitter;
         case = case.now(i64::from(now));
         (case.link.paused, case.link.deleting) = (paused, deleting);
@@ -232,10 +245,14 @@ proptest! {
     fn whatever_is_answered_and_changed_every_pass_ends_and_every_status_is_sound(
         case in any_case(),
         acts in proptest::collection::vec(
-            (link_outcome(), poll_outcome(), 0..11u8, content(), value(), 0..2 * HOUR), 1..12,
+            (link_outcome(), poll_outcome(), 0..16u8, content(), value(), 0..2 * HOUR), 1..12,
         ),
+        delete: bool, report: bool, another in held(),
     ) {
-        let mut told = story(case);
+        let mut told = story(if delete { case.delete() } else { case });
+        if report {
+            told.then(Case::report);
+        }
         told.pass();
         for (link, poll, act, content, value, later) in acts {
             (told.link, told.poll) = (link, poll);
@@ -251,7 +268,7 @@ proptest! {
                 }
                 6 => { told.then(|case| match content { Some(content) => case.secret(content), None => case.no_secret() }); }
                 7 => { told.restart(); }
-                8 => {
+                13 => {
                     let url = if told.case.link.base_url().is_some_and(|url| url.origin().as_str().contains("evil")) {
                         link_url()
                     } else {
@@ -259,12 +276,17 @@ proptest! {
                     };
                     told.then(|case| case.base_url(&url).edited());
                 }
+                8 if told.released.is_none() && delete => { told.then(Case::deleting); }
+                9 => { told.case.holder = if told.case.holder.is_none() { told.case.clone().held_by_another().holder } else { None }; }
+                10 => { told.case.held = if told.case.held.is_none() { Some(another) } else { None }; }
+                11 => { told.unlink = failed(Reason::Unauthorized); }
+                12 => { told.unlink = Outcome::Unlinked; }
                 _ => { told.case.now = told.case.now.saturating_add(std::time::Duration::from_secs(later.unsigned_abs())).unwrap(); }
             }
             told.pass();
             // Nothing changed: nothing more is done.
             let again = told.pass();
-            prop_assert_eq!((again.links, again.polls, again.publishes), (0, 0, 0));
+            prop_assert_eq!(again, Did { reads: again.reads, ..NOTHING });
             if told.wait.is_some() {
                 told.next();
             }
@@ -298,6 +320,8 @@ proptest! {
         let calls = i64::from(told.total.links + told.total.polls);
         // The longest wait, at its shortest; the waits up to it; and what was published before.
         let most = if reason.pace() == Pace::Slow { DAY * 10 / 9 / HOUR + 8 } else { DAY / (5 * MINUTE) + 12 };
+        // A POST that is refused because of a link that may be ours is followed by a poll.
+        let most = if reason == Reason::LinkExists { 2 * most } else { most };
         prop_assert!(calls <= most, "{reason}: {calls} calls");
         prop_assert!(i64::from(told.total.publishes) <= calls + 6, "{:?}", told.total);
     }

@@ -20,7 +20,7 @@ fn due() -> Case {
 }
 
 #[test]
-fn rule_1_what_is_being_deleted_is_left_alone() {
+fn rule_1_what_is_being_deleted_and_not_held_by_us_is_left_alone() {
     for case in [link(), due(), synced().suspend(), link().base_url("https://evil.example")] {
         let mut case = case;
         case.link.deleting = true;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::case::{Case, accepted, at, shown, state};
-use crate::api::{ConditionType, Conditions, MigrationLinkStatus, Reason};
-use crate::decision::{Announcement, Call, Memory, Outcome, SecretAccess, Settled, Step, announcement};
+use crate::api::{ConditionType, Conditions, DeletionPolicy, FINALIZER, MigrationLinkStatus, Reason};
+use crate::decision::{
+    Announcement, Call, Memory, Outcome, Release, SecretAccess, Settled, Step, announcement,
+};
 
 /// No pass may have more steps than this.
 pub const STEPS: usize = 12;
@@ -19,10 +21,12 @@ pub struct Did {
     pub reads: u32,
     pub links: u32,
     pub polls: u32,
+    pub unlinks: u32,
     pub publishes: u32,
+    pub finalizers: u32,
 }
 
-pub const NOTHING: Did = Did { reads: 0, links: 0, polls: 0, publishes: 0 };
+pub const NOTHING: Did = Did { reads: 0, links: 0, polls: 0, unlinks: 0, publishes: 0, finalizers: 0 };
 
 impl Sub for Did {
     type Output = Self;
@@ -31,7 +35,9 @@ impl Sub for Did {
             reads: self.reads - before.reads,
             links: self.links - before.links,
             polls: self.polls - before.polls,
+            unlinks: self.unlinks - before.unlinks,
             publishes: self.publishes - before.publishes,
+            finalizers: self.finalizers - before.finalizers,
         }
     }
 }
@@ -44,6 +50,10 @@ pub struct Story {
     pub link: Outcome,
     /// What a GET is answered.
     pub poll: Outcome,
+    /// What a DELETE is answered.
+    pub unlink: Outcome,
+    /// Why the resource was let go.
+    pub released: Option<Release>,
     pub total: Did,
     pub events: Vec<Announcement>,
     /// Until when the last pass decided to wait.
@@ -56,6 +66,8 @@ pub fn story(case: Case) -> Story {
         case,
         link: accepted("SYNCED"),
         poll: state("SYNCED"),
+        unlink: Outcome::Unlinked,
+        released: None,
         total: NOTHING,
         events: Vec::new(),
         wait: None,
@@ -63,6 +75,12 @@ pub fn story(case: Case) -> Story {
 }
 
 impl Story {
+    /// What a DELETE is answered.
+    pub fn unlinking(mut self, outcome: Outcome) -> Self {
+        self.unlink = outcome;
+        self
+    }
+
     pub fn answers(mut self, link: Outcome, poll: Outcome) -> Self {
         (self.link, self.poll) = (link, poll);
         self
@@ -96,6 +114,39 @@ impl Story {
                     self.check_wait(until);
                     self.wait = until;
                     return self.total - before;
+                }
+                Step::Park(until) => {
+                    assert!(self.case.held.is_some(), "parked, and nothing will wake it");
+                    self.wait = until;
+                    return self.total - before;
+                }
+                Step::Adopt => {
+                    self.total.polls += 1;
+                    self.call(Call::Adopt, &self.poll.clone());
+                }
+                Step::Unlink => {
+                    self.total.unlinks += 1;
+                    self.call(Call::Unlink, &self.unlink.clone());
+                }
+                Step::Announce(status) => {
+                    self.case.memory.announced = status.link.as_ref().and_then(|record| record.sent.clone());
+                    self.total.publishes += 1;
+                    assert_eq!(
+                        status.observed_generation, self.case.link.status.observed_generation,
+                        "nothing may read as done before the POST"
+                    );
+                    self.case.link.status = *status;
+                }
+                Step::AddFinalizer => {
+                    assert!(!self.case.link.deleting, "too late: the API server refuses it");
+                    self.total.finalizers += 1;
+                    self.case.link.finalizers.push(FINALIZER.into());
+                }
+                Step::DropFinalizer(release) => {
+                    self.total.finalizers += 1;
+                    self.case.link.finalizers.retain(|finalizer| finalizer != FINALIZER);
+                    self.case.answered = None;
+                    self.released = Some(release);
                 }
                 Step::ReadInputs => {
                     assert!(self.case.inputs.is_none(), "read twice in one pass");
@@ -149,7 +200,11 @@ impl Story {
 
     fn check_may_act(&self) {
         let link = &self.case.link;
-        assert!(!link.deleting && !link.paused && link.spec.suspend != Some(true), "acted on while held");
+        let held = link.paused || link.spec.suspend == Some(true);
+        let deletes = link.finalized() && link.spec.deletion_policy == DeletionPolicy::Delete;
+        assert!(if link.deleting { deletes } else { !held }, "acted on while held");
+        assert!(self.case.holder.is_none(), "another resource holds the organization");
+        assert!(self.case.held.is_none() || self.case.inputs.is_none(), "the call is held back");
         let origin = link.base_url().map(|base| base.origin().clone());
         assert!(origin.is_some_and(|origin| self.case.settings.allowed_origins.allow(&origin)));
     }
@@ -160,11 +215,14 @@ impl Story {
             assert!(until > self.case.now, "a wait that is over: {until} at {}: {link:?}", self.case.now);
             return;
         }
+        if link.deleting && !link.finalized() {
+            return;
+        }
         let reason: Option<Reason> = (link.status.conditions.as_ref())
             .and_then(|conditions| conditions.of(ConditionType::Ready))
             .and_then(|ready| ready.reason.parse().ok());
         let woken_by_a_change = match reason {
-            Some(Reason::EndpointNotAllowed | Reason::InvalidSpec) => true,
+            Some(Reason::EndpointNotAllowed | Reason::InvalidSpec | Reason::DuplicateOrganization) => true,
             Some(Reason::SecretNotFound | Reason::InvalidSecret) => {
                 self.case.secret_access == SecretAccess::Watch
             }
