@@ -312,8 +312,7 @@ impl Pass<'_> {
     }
 
     fn gone(&self, link: &Link) {
-        let others = self.context.store.remove(self.key, &link.uid);
-        self.context.wake(others.unwrap_or_default(), Urgency::Change);
+        self.context.wake(self.context.store.found_gone(self.key, &link.uid), Urgency::Change);
     }
 
     /// The resource was let go.

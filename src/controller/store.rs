@@ -45,6 +45,8 @@ struct State {
     inputs: HashMap<Input, Referred>,
     /// The links of each organization: one, where nobody made a mistake.
     organizations: HashMap<Arc<OrganizationKey>, BTreeSet<Key>>,
+    /// Uids of links that the API server said are gone, until the watch tells it, too: a late event brings none back.
+    gone: HashMap<Key, String>,
 }
 
 /// What a version of a resource means.
@@ -85,25 +87,34 @@ impl Store {
         if state.links.contains_key(&key) { state.apply(&key, link).others } else { Vec::new() }
     }
 
-    /// The resource is gone. Returns other links that are to be decided again; None if it was not known.
+    /// The watch tells that the resource is gone. Returns other links that are to be decided again; None if it was not known.
     pub fn remove(&self, key: &Key, uid: &str) -> Option<Vec<Key>> {
         let mut state = self.lock();
-        if state.links.get(key).is_none_or(|known| known.link.uid != uid) {
-            return None;
+        if state.gone.get(key).is_some_and(|gone| gone == uid) {
+            state.gone.remove(key);
         }
-        Some(state.forget(key))
+        state.remove(key, uid)
+    }
+
+    /// A call of ours has shown that the resource is gone, before the watch tells it. Returns other links that are to be
+    /// decided again.
+    pub fn found_gone(&self, key: &Key, uid: &str) -> Vec<Key> {
+        let mut state = self.lock();
+        let others = state.remove(key, uid);
+        if others.is_some() {
+            state.gone.insert(key.clone(), uid.to_owned());
+        }
+        others.unwrap_or_default()
     }
 
     /// A complete list has been taken in: what is not in it is gone. `within`: the namespace that was listed, None for all.
     /// Returns the links that are gone, and others that are to be decided again.
     pub fn retain(&self, listed: &HashSet<Key>, within: Option<&str>) -> Vec<Key> {
         let mut state = self.lock();
-        let gone: Vec<Key> = state
-            .links
-            .keys()
-            .filter(|key| within.is_none_or(|namespace| namespace == key.namespace) && !listed.contains(key))
-            .cloned()
-            .collect();
+        let not_listed =
+            |key: &Key| within.is_none_or(|namespace| namespace == key.namespace) && !listed.contains(key);
+        state.gone.retain(|key, _| !not_listed(key));
+        let gone: Vec<Key> = state.links.keys().filter(|key| not_listed(key)).cloned().collect();
         let mut woken: Vec<Key> = gone.iter().flat_map(|key| state.forget(key)).collect();
         woken.extend(gone);
         woken
@@ -236,6 +247,9 @@ impl Known {
 
 impl State {
     fn apply(&mut self, key: &Key, link: Link) -> Applied {
+        if self.gone.get(key).is_some_and(|gone| *gone == link.uid) {
+            return Applied::default();
+        }
         let mut others = Vec::new();
         let (news, before) = match self.links.get_mut(key) {
             Some(known) if !newer(&link.resource_version, &known.link.resource_version) => {
@@ -300,6 +314,11 @@ impl State {
         };
         referred.version = version;
         referred.links.iter().map(|name| Key { namespace: input.0.clone(), name: name.clone() }).collect()
+    }
+
+    fn remove(&mut self, key: &Key, uid: &str) -> Option<Vec<Key>> {
+        let known = self.links.get(key).is_some_and(|known| known.link.uid == uid);
+        known.then(|| self.forget(key))
     }
 
     /// Forgets a link. Returns other links that are to be decided again.
@@ -382,180 +401,4 @@ fn same_object(this: &Version, that: &Version) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use kube::ResourceExt;
-    use serde_json::json;
-
-    use super::*;
-    use crate::api::{
-        DeletionPolicy, DriftPolicy, InputKind, MigrationLink, MigrationLinkSpec, SecretReference,
-    };
-
-    fn link(uid: &str, version: u64, secret: &str) -> Link {
-        let resource: MigrationLink = serde_json::from_value(json!({
-            "apiVersion": "migrationlink.dev/v1alpha1",
-            "kind": "MigrationLink",
-            "metadata": {
-                "namespace": "n", "name": "l", "uid": uid, "resourceVersion": version.to_string(), "generation": 1
-            },
-            "spec": {"orgId": "5f0d1e2a3b4c5d6e7f801234", "secretRef": {"name": secret}},
-        }))
-        .unwrap();
-        assert_eq!(resource.name_any(), "l");
-        Link::observe(resource).unwrap()
-    }
-
-    fn key() -> Key {
-        Key { namespace: "n".into(), name: "l".into() }
-    }
-
-    fn secret(name: &str) -> InputReference {
-        InputReference { kind: InputKind::Secret, name: name.into() }
-    }
-
-    fn present(uid: &str, version: u64) -> Version {
-        Version::Present { uid: uid.into(), resource_version: version.to_string() }
-    }
-
-    fn version_of(store: &Store, link: &Link) -> Version {
-        store.versions(link).remove(0).1
-    }
-
-    #[test]
-    fn our_own_write_coming_back_and_a_late_event_say_nothing_new() {
-        let store = Store::default();
-        assert!(store.apply(link("a", 5, "s")).news);
-        let mut written = link("a", 9, "s");
-        written.status.state = Some("SYNCED".into());
-        assert!(store.apply(written.clone()).news, "the answer to our patch");
-        assert!(!store.apply(written.clone()).news, "the watch brings it back");
-        assert!(!store.apply(link("a", 5, "s")).news, "a late event");
-        assert_eq!(store.get(&key()).unwrap().link.status.state.as_deref(), Some("SYNCED"));
-        written.resource_version = "10".into();
-        assert!(!store.apply(written).news, "a version that differs in nothing that a decision looks at");
-        assert!(store.apply(link("a", 11, "s")).news, "somebody wiped the status");
-    }
-
-    #[test]
-    fn the_answer_to_our_own_call_brings_no_deleted_link_back() {
-        let store = Store::default();
-        store.update(link("a", 5, "s"));
-        assert!(store.get(&key()).is_none());
-        store.apply(link("a", 5, "s"));
-        store.update(link("a", 6, "s"));
-        assert_eq!(store.get(&key()).unwrap().link.resource_version, "6");
-        store.remove(&key(), "a");
-        store.update(link("a", 7, "s"));
-        assert!(store.get(&key()).is_none());
-    }
-
-    #[test]
-    fn another_uid_is_another_resource_and_remembers_nothing() {
-        let store = Store::default();
-        store.apply(link("a", 5, "s"));
-        store.remember(&key(), "a", |known| known.kubernetes_failures = 3);
-        store.remember(&key(), "b", |known| known.kubernetes_failures = 9);
-        assert_eq!(store.get(&key()).unwrap().kubernetes_failures, 3);
-        assert!(store.apply(link("b", 8, "s")).news);
-        assert_eq!(store.get(&key()).unwrap().kubernetes_failures, 0);
-        assert!(!store.apply(link("a", 6, "s")).news, "the one before, late");
-        assert!(store.remove(&key(), "a").is_none(), "its deletion, late");
-        assert!(store.remove(&key(), "b").is_some());
-        assert!(store.get(&key()).is_none());
-    }
-
-    #[test]
-    fn only_objects_that_links_refer_to_are_kept() {
-        let store = Store::default();
-        let first = link("a", 5, "s");
-        store.apply(first.clone());
-        assert_eq!(store.observe_input("n", secret("other"), present("x", 1)), []);
-        assert_eq!(version_of(&store, &first), Version::Unknown);
-        assert_eq!(store.observe_input("n", secret("s"), present("x", 7)), [key()]);
-        assert_eq!(store.observe_input("n", secret("s"), present("x", 7)), [], "known already");
-        assert_eq!(store.observe_input("n", secret("s"), present("x", 6)), [], "late");
-        assert_eq!(version_of(&store, &first), present("x", 7));
-        assert_eq!(store.input_gone("n", secret("s"), "before"), [], "the deletion of the one before, late");
-        assert_eq!(store.input_gone("n", secret("s"), "x"), [key()]);
-        assert_eq!(version_of(&store, &first), Version::Missing);
-        let second = link("a", 8, "t");
-        store.apply(second.clone());
-        assert_eq!(store.inputs(InputKind::Secret, None), HashSet::from([("n".to_owned(), secret("t"))]));
-        assert_eq!(store.inputs(InputKind::Secret, Some("elsewhere")), HashSet::new());
-        store.remove(&key(), "a");
-        assert_eq!(store.inputs(InputKind::Secret, None), HashSet::new());
-    }
-
-    #[test]
-    fn a_complete_list_takes_away_what_is_not_in_it_and_only_within_its_namespace() {
-        let store = Store::default();
-        store.apply(link("a", 5, "s"));
-        store.retain(&HashSet::new(), Some("elsewhere"));
-        assert!(store.get(&key()).is_some());
-        store.retain(&HashSet::from([key()]), None);
-        assert!(store.get(&key()).is_some());
-        store.retain(&HashSet::new(), Some("n"));
-        assert!(store.get(&key()).is_none());
-    }
-
-    const NAMESPACE: &str = "n";
-
-    fn store(links: &[&str]) -> Store {
-        let store = Store::default();
-        for name in links {
-            let spec = MigrationLinkSpec {
-                org_id: "5f0d1e2a3b4c5d6e7f801234".into(),
-                base_url: "https://cloud.mongodb.com/api/public/v1.0".into(),
-                secret_ref: SecretReference { name: "keys".into() },
-                link_token_secret_ref: None,
-                ca_ref: None,
-                sync_interval: None,
-                deletion_policy: DeletionPolicy::Retain,
-                drift_policy: DriftPolicy::Relink,
-                suspend: None,
-            };
-            let mut link = MigrationLink::new(name, spec);
-            link.metadata.namespace = Some(NAMESPACE.into());
-            link.metadata.uid = Some((*name).into());
-            link.metadata.resource_version = Some("1".into());
-            assert!(store.apply(Link::observe(link).unwrap()).news);
-        }
-        store
-    }
-
-    fn keys() -> InputReference {
-        InputReference { kind: InputKind::Secret, name: "keys".into() }
-    }
-
-    fn names(links: Vec<Key>) -> Vec<String> {
-        links.into_iter().map(|key| key.name).collect()
-    }
-
-    #[test]
-    fn a_version_is_news_once_whether_a_watch_or_a_read_brings_it() {
-        let store = store(&["a", "b"]);
-        let read = |before, version| names(store.observe_read(NAMESPACE, keys(), &before, version));
-        let told = |version| names(store.observe_input(NAMESPACE, keys(), version));
-        assert_eq!(told(Version::Missing), ["a", "b"]);
-        assert_eq!(read(Version::Missing, present("u", 5)), ["a", "b"]);
-        assert!(told(present("u", 5)).is_empty());
-        assert_eq!(told(present("u", 6)), ["a", "b"]);
-        assert!(read(present("u", 5), present("u", 5)).is_empty(), "older than what is known");
-        assert_eq!(read(present("u", 5), present("u", 7)), ["a", "b"]);
-    }
-
-    #[test]
-    fn what_the_watch_told_during_a_read_stays() {
-        let store = store(&["a"]);
-        let version = || {
-            let link = store.get(&Key { namespace: NAMESPACE.into(), name: "a".into() }).unwrap().link;
-            store.versions(&link).remove(0).1
-        };
-        store.observe_input(NAMESPACE, keys(), present("u", 5));
-        assert!(store.observe_read(NAMESPACE, keys(), &Version::Unknown, Version::Missing).is_empty());
-        assert_eq!(version(), present("u", 5), "created after it was found missing");
-        store.observe_input(NAMESPACE, keys(), Version::Missing);
-        assert!(store.observe_read(NAMESPACE, keys(), &present("u", 5), present("u", 6)).is_empty());
-        assert_eq!(version(), Version::Missing, "deleted after it was read");
-    }
-}
+mod tests;
