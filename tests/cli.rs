@@ -138,6 +138,20 @@ fn a_line_of_a_broken_kubeconfig_is_never_shown() {
     assert!(!ended.stderr.contains("canary") && !ended.stdout.contains("canary"), "{}", ended.stderr);
 }
 
+/// It would read like an API server that is away.
+#[test]
+fn a_token_file_that_ends_in_a_newline_is_named() {
+    let dir = dir("token-file");
+    fs::write(dir.join("token"), "canary-token\n").unwrap();
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster: {server: 'https://127.0.0.1:1'}\n\
+                users:\n- name: u\n  user: {tokenFile: token}\ncontexts:\n- name: c\n  context: {cluster: c, user: u}\n";
+    let kubeconfig = dir.join("kubeconfig");
+    fs::write(&kubeconfig, text).unwrap();
+    let ended = run_os(&QUIET, &[("KUBECONFIG", kubeconfig.as_os_str())]);
+    assert_failure(&ended, &[dir.join("token").to_str().unwrap(), "newline"]);
+    assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_ca_file_that_cannot_be_used_is_named() {
     let dir = dir("ca");

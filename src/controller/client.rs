@@ -1,10 +1,12 @@
 //! The client for the Kubernetes API.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::config::{InferConfigError, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Why there is no client. It holds no error of kube's: these show lines of the kubeconfig, and so its credentials.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +17,9 @@ pub enum ClientError {
     /// The kubeconfig's proxy.
     #[error("the kubeconfig's proxy-url is not a URL")]
     Proxy,
+    /// The file of a bearer token, in a form that kube takes for an unreachable API server.
+    #[error("the token file {} holds white space beside the token: write it without a newline at the end", .0.display())]
+    TokenFile(PathBuf),
     /// TLS or authentication cannot be set up.
     #[error("the Kubernetes client cannot be made: check the kubeconfig's certificates, keys and user")]
     Client,
@@ -26,6 +31,14 @@ pub enum ClientError {
 /// [`ClientError`]; an API server that cannot be reached is none.
 pub async fn client() -> Result<Client, ClientError> {
     let mut config = Config::infer().await.map_err(|error| ClientError::Config(problem(&error)))?;
+    if let Some(path) = config.auth_info.token_file.as_ref().filter(|_| config.auth_info.token.is_none()) {
+        // kube sends the file as it is, where client-go trims it, and no header holds a newline. A file that cannot be
+        // read is found out below.
+        let token = SecretString::from(std::fs::read_to_string(path).unwrap_or_default());
+        if token.expose_secret().trim() != token.expose_secret() {
+            return Err(ClientError::TokenFile(path.into()));
+        }
+    }
     // kube takes HTTPS_PROXY for the API server, too. These variables are for the remote API: only a proxy that the
     // kubeconfig itself names is meant for the API server.
     config.proxy_url = match own_proxy() {

@@ -74,9 +74,16 @@ fn words(organization: &Organization, class: &FailureClass) -> Words {
         FailureClass::UnexpectedResponse(kind) => say(
             Reason::UnexpectedResponse,
             format!("{origin} does not answer as the Cloud Manager API does: {}", oddity(*kind)),
-            format!(
-                "{AGAIN} If it lasts, check that spec.baseUrl leads to the API and not to a login page or another service."
-            ),
+            match kind {
+                UnexpectedKind::WeakerDigest => format!(
+                    "{AGAIN} If nobody has put an older version of Ops Manager in place, find out what answers there; \
+                     after half an hour the operator takes the weaker digest."
+                ),
+                _ => format!(
+                    "{AGAIN} If it lasts, check that spec.baseUrl leads to the API and not to a login page or another \
+                     service."
+                ),
+            },
         ),
         FailureClass::Unauthorized
         | FailureClass::Forbidden
@@ -195,6 +202,7 @@ fn oddity(kind: UnexpectedKind) -> &'static str {
         UnexpectedKind::ChallengeAccepted => "it asks for no credentials",
         UnexpectedKind::NoChallenge => "it asks for other credentials than Digest",
         UnexpectedKind::StaleNonces => "it calls each of its nonces stale",
+        UnexpectedKind::WeakerDigest => "it asks for a weaker digest than before",
     }
 }
 
@@ -263,6 +271,11 @@ mod tests {
                 FailureClass::UnexpectedResponse(UnexpectedKind::NotJson),
                 Reason::UnexpectedResponse,
                 "login page",
+            ),
+            (
+                FailureClass::UnexpectedResponse(UnexpectedKind::WeakerDigest),
+                Reason::UnexpectedResponse,
+                "older version of Ops Manager",
             ),
         ] {
             let CallFailure { reason: given, message, .. } = explained(class.clone());

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::answer::Answer;
 use super::digest::{Op, Session};
+use super::echo;
 use super::failure::{Failure, FailureClass, UnexpectedKind, classify};
 use super::nonces::{Authorization, Nonces, Slot};
 use super::organization::{ApiKeys, Organization};
@@ -125,7 +126,7 @@ impl Client {
             slot: self.0.nonces.slot(organization, keys),
             deadline: deadline.min(Instant::now() + DEADLINE),
         };
-        self.exchange(&call).await
+        call.without_echo(self.exchange(&call).await)
     }
 
     /// Sends the real request until something other than "that nonce is too old" comes back.
@@ -138,28 +139,36 @@ impl Client {
             let response = self.send(call, call.operation, Some(authorization.header)).await?;
             let now = SystemTime::now();
             if response.status != StatusCode::UNAUTHORIZED {
-                if second_reading && response.status.is_success() {
-                    call.slot.ignore_op();
+                if response.status.is_success() {
+                    call.slot.accepted(&authorization.manner);
+                    if second_reading {
+                        call.slot.ignore_op();
+                    }
                 }
-                return classify(call.operation, &response, now)
-                    .map(|answer| call.without_echo(answer))
-                    .map_err(|failure| call.about_projects(failure));
+                return classify(call.operation, &response, now);
             }
             call.slot.forget(authorization.session);
-            // A refusal of a nonce from the cache, or of a stale one, says nothing about the credentials.
+            // A refusal of a nonce from the cache, or of a stale one, says nothing about the credentials; nor does that
+            // of a backend which asks in another manner than the one whose challenge was answered.
             let next = Session::choose(&response.headers, call.slot.op());
-            let stale = !authorization.fresh || next.as_ref().is_some_and(Session::stale);
+            let of_another = |next: &Session| next.stale() || next.manner() != authorization.manner;
+            let stale = !authorization.fresh || next.as_ref().is_some_and(of_another);
+            // Credentials that were good a moment ago are not taken for bad at once.
+            let doubtful = stale || (sends < MAX_SENDS && call.slot.proven());
             authorization = match next {
                 _ if stale && sends >= MAX_SENDS => {
                     let class = FailureClass::UnexpectedResponse(UnexpectedKind::StaleNonces);
                     return Err(Failure::of(class, &response, now));
                 }
-                Some(session) if stale => call.answer(session)?,
+                Some(session) if doubtful => call.answer(session)?,
                 None if stale => self.authorize(call).await?,
                 _ => {
                     let other = authorization.read_op.then_some(Op::IsIgnored).filter(|_| sends < MAX_SENDS);
                     let session = other.and_then(|op| Session::choose(&response.headers, op));
-                    let Some(session) = session else { return classify(call.operation, &response, now) };
+                    let Some(session) = session else {
+                        call.slot.refused();
+                        return classify(call.operation, &response, now);
+                    };
                     second_reading = true;
                     call.answer(session)?
                 }
@@ -223,23 +232,38 @@ impl Call<'_> {
         self.slot.answer(self.keys, &self.method, &self.uri)
     }
 
-    /// The answer, without a state that shows something of the token that was sent: a server that echoes.
-    fn without_echo(&self, answer: Answer) -> Answer {
-        let token = self.token.map_or("", ExposeSecret::expose_secret);
-        let echo = |state: &String| !token.is_empty() && (token.contains(state) || state.contains(token));
-        Answer { state: answer.state.filter(|state| !echo(state)) }
+    /// The result, without what shows a part of a secret: a server that echoes what it was sent, or knows.
+    fn without_echo(&self, result: Result<Answer, Failure>) -> Result<Answer, Failure> {
+        let mut failure = match result {
+            Ok(Answer { state: Some(state) }) if !is_known(&state) && self.is_echo(&state) => {
+                if self.operation == Operation::Link {
+                    return Ok(Answer { state: None });
+                }
+                return Err(Failure::new(FailureClass::UnexpectedResponse(UnexpectedKind::NoStatus)));
+            }
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        failure.error_code = failure.error_code.filter(|code| !self.is_echo(code));
+        if let FailureClass::LiveExportRunning { projects } = &mut failure.class {
+            // The organization stands beside its projects, perhaps.
+            projects.retain(|id| !id.eq_ignore_ascii_case(&self.organization.org_id) && !self.is_echo(id));
+        }
+        Err(failure)
     }
 
-    /// A failure that names the projects of a running live export, and not the organization beside them.
-    fn about_projects(&self, mut failure: Failure) -> Failure {
-        if let FailureClass::LiveExportRunning { projects } = &mut failure.class {
-            projects.retain(|project| !project.eq_ignore_ascii_case(&self.organization.org_id));
-        }
-        failure
+    fn is_echo(&self, text: &str) -> bool {
+        let secrets = [Some(&self.keys.public), Some(&self.keys.private), self.token];
+        secrets.into_iter().flatten().any(|secret| echo::shows(text, secret.expose_secret()))
     }
 
     /// Answers a challenge that was just received.
     fn answer(&self, session: Session) -> Result<Authorization, Failure> {
+        if !self.slot.admits(&session) {
+            let class = FailureClass::UnexpectedResponse(UnexpectedKind::WeakerDigest);
+            let http_status = Some(StatusCode::UNAUTHORIZED.as_u16());
+            return Err(Failure { http_status, ..Failure::new(class) });
+        }
         let answer = self.slot.answer_fresh(session, self.keys, &self.method, &self.uri);
         answer.ok_or_else(|| Failure::new(no_challenge()))
     }
@@ -263,6 +287,11 @@ impl Call<'_> {
             roots: self.organization.roots.clone(),
         }
     }
+}
+
+/// The states that the API is known for.
+fn is_known(state: &str) -> bool {
+    matches!(state, "SYNCED" | "NOT_SYNCED")
 }
 
 fn no_challenge() -> FailureClass {

@@ -26,6 +26,21 @@ pub(super) enum Op {
     IsIgnored,
 }
 
+/// The hash of a challenge, the stronger the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hash {
+    Md5,
+    Sha256,
+    Sha512Trunc256,
+}
+
+/// How a server asks for credentials, whatever its nonces.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Manner {
+    realm: String,
+    pub(super) hash: Hash,
+}
+
 /// A challenge that can be answered, and how often it was.
 pub(super) struct Session {
     digest: DigestClient,
@@ -69,13 +84,20 @@ impl Session {
         (digest.qop() & Qop::Auth).then_some(Self { digest, read_op })
     }
 
-    fn strength(&self) -> (u8, bool) {
-        let algorithm = match self.digest.algorithm() {
-            Algorithm::Sha512Trunc256 => 2,
-            Algorithm::Sha256 => 1,
-            _ => 0,
-        };
-        (algorithm, !self.digest.rfc2069_compat())
+    fn strength(&self) -> (Hash, bool) {
+        (self.hash(), !self.digest.rfc2069_compat())
+    }
+
+    pub(super) fn hash(&self) -> Hash {
+        match self.digest.algorithm() {
+            Algorithm::Sha512Trunc256 => Hash::Sha512Trunc256,
+            Algorithm::Sha256 => Hash::Sha256,
+            _ => Hash::Md5,
+        }
+    }
+
+    pub(super) fn manner(&self) -> Manner {
+        Manner { realm: self.digest.realm().to_owned(), hash: self.hash() }
     }
 
     /// The `Authorization` for the next request; it takes the next nonce count, so no two answers are the same.

@@ -101,6 +101,8 @@ pub enum UnexpectedKind {
     /// Every nonce was refused as stale, those just received too: no verdict on the credentials. Several backends
     /// that do not share their nonces look like this.
     StaleNonces,
+    /// A Digest challenge with a weaker hash than one that the server asked for not long ago: it is not answered.
+    WeakerDigest,
 }
 
 impl Failure {
@@ -297,6 +299,7 @@ impl fmt::Display for UnexpectedKind {
             Self::ChallengeAccepted => "a request without credentials was accepted",
             Self::NoChallenge => "it asks for credentials, but not with HTTP Digest",
             Self::StaleNonces => "it calls every nonce stale",
+            Self::WeakerDigest => "it asks for a weaker digest than before",
         })
     }
 }

@@ -10,6 +10,7 @@ mod answer;
 mod client;
 mod clients;
 mod digest;
+mod echo;
 mod failure;
 mod http;
 mod nonces;

@@ -11,7 +11,7 @@ use http::header::HeaderValue;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::digest::{Op, Session};
+use super::digest::{Hash, Manner, Op, Session};
 use super::failure::Failure;
 use super::organization::{ApiKeys, Organization};
 use crate::endpoint::Origin;
@@ -19,6 +19,9 @@ use crate::endpoint::Origin;
 /// A generation of the cache ends after so many slots or so long; a slot lives for two generations without use.
 const GENERATION_SLOTS: usize = 2048;
 const GENERATION_TIME: Duration = Duration::from_mins(5);
+/// How long a hash is remembered that a server asked for, or took, and a weaker one is not answered. It has an end: an
+/// older version that is put in place again must not be locked out for good.
+const STRONGEST_TIME: Duration = Duration::from_mins(30);
 
 /// The cache. It holds challenges, no credential: a key is told by a hash under a secret that ends with the process.
 pub(super) struct Nonces {
@@ -50,6 +53,10 @@ struct State {
     /// Tells one session from the next.
     id: u64,
     op: Op,
+    /// The strongest hash, and when it was last met with.
+    strongest: Option<(Hash, Instant)>,
+    /// The credential was accepted the last time that there was a verdict.
+    proven: bool,
     /// Challenges asked for, and the failure that the last one of them ended in.
     fetches: u64,
     failure: Option<Failure>,
@@ -64,6 +71,8 @@ pub(super) struct Authorization {
     pub(super) fresh: bool,
     /// `op` was read as `qop`.
     pub(super) read_op: bool,
+    /// How the server had asked.
+    pub(super) manner: Manner,
 }
 
 impl Nonces {
@@ -89,7 +98,15 @@ impl Nonces {
 
 impl Slot {
     fn new() -> Self {
-        let state = State { session: None, id: 0, op: Op::IsQop, fetches: 0, failure: None };
+        let state = State {
+            session: None,
+            id: 0,
+            op: Op::IsQop,
+            strongest: None,
+            proven: false,
+            fetches: 0,
+            failure: None,
+        };
         Self { fetching: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
 
@@ -104,6 +121,7 @@ impl Slot {
                 session: Some(id),
                 fresh: false,
                 read_op: session.read_op(),
+                manner: session.manner(),
             });
         }
         state.session = None;
@@ -121,7 +139,7 @@ impl Slot {
     ) -> Option<Authorization> {
         let mut state = lock(&self.state);
         let id = state.id;
-        let read_op = received.read_op();
+        let (read_op, manner) = (received.read_op(), received.manner());
         let (header, session) = match state.session.as_mut() {
             Some(known) if known.has_nonce_of(&received) => (known.answer(keys, method, uri)?, Some(id)),
             Some(_) => (received.answer(keys, method, uri)?, None),
@@ -135,7 +153,7 @@ impl Slot {
                 (header, session)
             }
         };
-        Some(Authorization { header, session, fresh: true, read_op })
+        Some(Authorization { header, session, fresh: true, read_op, manner })
     }
 
     /// Drops the session `id`, if it is still there.
@@ -144,6 +162,28 @@ impl Slot {
         if id == Some(state.id) {
             state.session = None;
         }
+    }
+
+    /// Whether a challenge may be answered: its hash is not weaker than one remembered.
+    pub(super) fn admits(&self, received: &Session) -> bool {
+        lock(&self.state).meets(received.hash())
+    }
+
+    /// The server accepted the credential.
+    pub(super) fn accepted(&self, manner: &Manner) {
+        let mut state = lock(&self.state);
+        state.proven = true;
+        state.meets(manner.hash);
+    }
+
+    /// The server refused the credential.
+    pub(super) fn refused(&self) {
+        lock(&self.state).proven = false;
+    }
+
+    /// Whether the credential was good when it was last heard of.
+    pub(super) fn proven(&self) -> bool {
+        lock(&self.state).proven
     }
 
     /// How `op="auth"` is read here.
@@ -172,6 +212,18 @@ impl Slot {
     pub(super) fn failed_since(&self, fetches: u64) -> Option<Failure> {
         let state = lock(&self.state);
         if state.fetches == fetches { None } else { state.failure.clone() }
+    }
+}
+
+impl State {
+    /// Takes note of a hash, unless it is weaker than the one remembered.
+    fn meets(&mut self, hash: Hash) -> bool {
+        let remembered = self.strongest.filter(|(_, met)| met.elapsed() < STRONGEST_TIME);
+        let admitted = remembered.is_none_or(|(strongest, _)| hash >= strongest);
+        if admitted {
+            self.strongest = Some((hash, Instant::now()));
+        }
+        admitted
     }
 }
 

@@ -1,4 +1,5 @@
 mod mock;
+mod trust;
 
 use std::collections::HashSet;
 
@@ -67,20 +68,6 @@ async fn a_link_that_cannot_be_removed_says_why() {
         let (client, _) = Mock::script(vec![nonce("a"), refusal]);
         let failure = unlink(&client).await.unwrap_err();
         assert_eq!((failure.class, failure.maybe_effective), (class, false));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_state_that_echoes_the_token_is_none() {
-    for (state, known) in [
-        ("SYNCED", true),
-        ("link-token-canary", false),
-        ("link-token", false),
-        ("x link-token-canary", false),
-    ] {
-        let said = answer(201, &format!(r#"{{"status": "{state}"}}"#));
-        let (client, _) = Mock::script(vec![nonce("a"), said]);
-        assert_eq!(link(&client).await.unwrap().state.is_some(), known, "{state}");
     }
 }
 

@@ -322,12 +322,14 @@ async fn a_proxy_is_used_left_out_and_named() {
     let through = with(format!("http://user:hunter2@{dead}"), None);
     for url in [server.as_str(), "http://om.example.com/"] {
         assert_eq!(error(&through, url).await, named(dead, ConnectProblem::Refused));
+        let with_roots = send_trusting(Some(ca.roots()), &through, url).await.err();
+        assert_eq!(with_roots, Some(named(dead, ConnectProblem::Refused)));
     }
     let around = with(format!("http://{dead}"), Some("localhost"));
     assert_eq!(send(&around, &server).await.ok().unwrap().status, StatusCode::OK);
 
     for reply in
-        [&b"HTTP/1.1 407 Authenticate\r\nContent-Length: 0\r\n\r\n"[..], b"HTTP/1.1 502 No\r\n\r\n", b""]
+        [&b"HTTP/1.1 407 Authenticate\r\nContent-Length: 0\r\n\r\n"[..], b"HTTP/1.1 403 No\r\n\r\n", b""]
     {
         let refusing = listen(move |mut stream| {
             respond(&mut stream, reply);
