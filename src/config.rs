@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::duration;
 use crate::endpoint::{InvalidEndpoint, Origin};
@@ -19,7 +20,7 @@ use crate::telemetry::{LogFilter, LogFormat};
 #[derive(Debug)]
 pub enum Invocation {
     /// Run the operator.
-    Run(Config),
+    Run(Box<Config>),
     /// Print the CustomResourceDefinition.
     Crd,
 }
@@ -45,7 +46,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator: the default
-    Run(Config),
+    Run(Box<Config>),
     /// Print the CustomResourceDefinition
     Crd,
 }
@@ -79,6 +80,22 @@ pub struct Config {
     /// Time between two checks of a link that is SYNCED, 1m to 24h
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = sync_interval)]
     pub sync_interval: Duration,
+
+    /// Whether of several copies only the one that holds a lease works; false only where there is never more than one
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub leader_elect: bool,
+
+    /// Namespace of the lease; that of the pod or of the kubeconfig's context if none is given
+    #[arg(long, value_name = "NS", value_parser = namespace)]
+    pub lease_namespace: Option<String>,
+
+    /// Name of the lease
+    #[arg(long, value_name = "NAME", default_value = "migrationlink-operator", value_parser = lease_name)]
+    pub lease_name: String,
+
+    /// Time after which another copy takes over from one that says nothing, 5s to 5m; who cannot renew for two thirds of it ends
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
 
     /// Where /livez and /readyz are served; 0 for nowhere
     #[arg(long, value_name = "[ADDR]:PORT", default_value = ":8081")]
@@ -132,10 +149,17 @@ enum InvalidValue {
         "a namespace has at most 63 characters, a-z, 0-9 and -, with a letter or digit at both ends: not this one"
     )]
     Namespace,
+    #[error(
+        "the name of a lease has at most 253 characters, a-z, 0-9, - and ., with a letter or digit at both ends and \
+         beside each dot: not this one"
+    )]
+    LeaseName,
     #[error("write a duration such as 90s, 15m or 1h30m")]
     Duration,
     #[error("it must be from 1m to 24h")]
     SyncInterval,
+    #[error("it must be from 5s to 5m")]
+    LeaseDuration,
 }
 
 /// A text that is no [`BindAddress`].
@@ -180,7 +204,7 @@ pub fn parse(
         .map_err(|error| without_password(with_variable(error)))?;
     let mut config = match cli.command {
         Some(Command::Run(config)) => config,
-        None => cli.config,
+        None => Box::new(cli.config),
         Some(Command::Crd) => return Ok(Invocation::Crd),
     };
     config.watch_namespaces.sort();
@@ -229,20 +253,40 @@ fn origin(text: &str) -> Result<Origin, InvalidValue> {
 }
 
 fn namespace(text: &str) -> Result<String, InvalidValue> {
-    let label = (1..=63).contains(&text.len())
+    if text.len() <= 63 && is_label(text) { Ok(text.to_owned()) } else { Err(InvalidValue::Namespace) }
+}
+
+/// A DNS subdomain. Kubernetes limits the whole of it, not its labels.
+fn lease_name(text: &str) -> Result<String, InvalidValue> {
+    let subdomain = text.len() <= 253 && text.split('.').all(is_label);
+    if subdomain { Ok(text.to_owned()) } else { Err(InvalidValue::LeaseName) }
+}
+
+/// Whether it is a DNS label, whatever its length.
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
         && text.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && !text.starts_with('-')
-        && !text.ends_with('-');
-    if label { Ok(text.to_owned()) } else { Err(InvalidValue::Namespace) }
+        && !text.ends_with('-')
 }
 
 fn sync_interval(text: &str) -> Result<Duration, InvalidValue> {
-    let interval = duration::parse(text).ok_or(InvalidValue::Duration)?;
-    if (Duration::from_mins(1)..=Duration::from_hours(24)).contains(&interval) {
-        Ok(interval)
-    } else {
-        Err(InvalidValue::SyncInterval)
-    }
+    let within = Duration::from_mins(1)..=Duration::from_hours(24);
+    duration_within(text, &within, InvalidValue::SyncInterval)
+}
+
+fn lease_duration(text: &str) -> Result<Duration, InvalidValue> {
+    let within = Duration::from_secs(5)..=Duration::from_mins(5);
+    duration_within(text, &within, InvalidValue::LeaseDuration)
+}
+
+fn duration_within(
+    text: &str,
+    within: &RangeInclusive<Duration>,
+    error: InvalidValue,
+) -> Result<Duration, InvalidValue> {
+    let duration = duration::parse(text).ok_or(InvalidValue::Duration)?;
+    if within.contains(&duration) { Ok(duration) } else { Err(error) }
 }
 
 impl FromStr for BindAddress {
@@ -277,7 +321,7 @@ mod tests {
         let args = args.split_whitespace().map(OsString::from);
         let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
         match parse(args, env) {
-            Ok(Invocation::Run(config)) => Ok(config),
+            Ok(Invocation::Run(config)) => Ok(*config),
             Ok(Invocation::Crd) => Err("crd".to_owned()),
             Err(error) => {
                 assert_eq!(error.exit_code(), 2);
@@ -293,6 +337,10 @@ mod tests {
             secret_access: SecretAccess::Watch,
             concurrency: 64,
             sync_interval: Duration::from_mins(15),
+            leader_elect: true,
+            lease_namespace: None,
+            lease_name: "migrationlink-operator".to_owned(),
+            lease_duration: Duration::from_secs(15),
             health_probe_bind_address: BindAddress::Any(8081),
             metrics_bind_address: BindAddress::Any(8080),
             ca_file: None,
@@ -309,6 +357,10 @@ mod tests {
             ("secret-access", "get"),
             ("concurrency", "1"),
             ("sync-interval", "1h30m"),
+            ("leader-elect", "false"),
+            ("lease-namespace", "operators"),
+            ("lease-name", "links.team-a"),
+            ("lease-duration", "1m"),
             ("health-probe-bind-address", "127.0.0.1:9000"),
             ("metrics-bind-address", "0"),
             ("ca-file", "/etc/om/ca.pem"),
@@ -324,6 +376,10 @@ mod tests {
             secret_access: SecretAccess::Get,
             concurrency: 1,
             sync_interval: Duration::from_mins(90),
+            leader_elect: false,
+            lease_namespace: Some("operators".to_owned()),
+            lease_name: "links.team-a".to_owned(),
+            lease_duration: Duration::from_mins(1),
             health_probe_bind_address: BindAddress::At("127.0.0.1:9000".parse().unwrap()),
             metrics_bind_address: BindAddress::Off,
             ca_file: Some("/etc/om/ca.pem".into()),
@@ -398,6 +454,12 @@ mod tests {
             ("sync-interval", "5ms", "write a duration such as"),
             ("sync-interval", "59s", "it must be from 1m to 24h"),
             ("sync-interval", "24h1s", "it must be from 1m to 24h"),
+            ("leader-elect", "yes", "[possible values: true, false]"),
+            ("lease-namespace", "a.b", "a namespace has at most 63 characters"),
+            ("lease-name", "a..b", "the name of a lease has at most 253 characters"),
+            ("lease-name", "Lease", "the name of a lease has at most 253 characters"),
+            ("lease-duration", "4s", "it must be from 5s to 5m"),
+            ("lease-duration", "5m1s", "it must be from 5s to 5m"),
             ("health-probe-bind-address", "8081", "write ADDR:PORT"),
             ("health-probe-bind-address", "localhost:8081", "write ADDR:PORT"),
             ("metrics-bind-address", ":65536", "write ADDR:PORT"),
@@ -428,8 +490,14 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_refused() {
-        for args in ["--no-such-flag", "--concurrency", "walk", "crd --concurrency 1", "--concurrency 1 crd"]
-        {
+        for args in [
+            "--no-such-flag",
+            "--concurrency",
+            "--leader-elect",
+            "walk",
+            "crd --concurrency 1",
+            "--concurrency 1 crd",
+        ] {
             assert!(parsed(args, &[]).unwrap_err().starts_with("error: "), "{args}");
         }
     }

@@ -37,6 +37,7 @@ pub struct Metrics {
     events_published: Counter,
     events_dropped: Counter,
     undecodable_resources: Counter,
+    leader: Gauge,
 }
 
 /// How a request ended.
@@ -106,6 +107,7 @@ impl Metrics {
             events_published: Counter::default(),
             events_dropped: Counter::default(),
             undecodable_resources: Counter::default(),
+            leader: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -142,6 +144,11 @@ impl Metrics {
             "undecodable_resources",
             "Versions of resources that could not be decoded",
             metrics.undecodable_resources.clone(),
+        );
+        registry.register(
+            "leader",
+            "Whether this copy of the operator is the one that writes",
+            metrics.leader.clone(),
         );
         registry.register_collector(Box::new(LinkCollector(links)));
         metrics
@@ -193,6 +200,11 @@ impl Metrics {
     /// A version of a resource could not be decoded.
     pub fn undecodable_resource(&self) {
         self.undecodable_resources.inc();
+    }
+
+    /// Whether this process is the one that writes.
+    pub fn leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// All of it in the OpenMetrics text format.
@@ -303,6 +315,7 @@ mod tests {
         metrics.event_published();
         metrics.event_dropped();
         metrics.undecodable_resource();
+        metrics.leader(true);
         let running = metrics.reconcile_started();
         insta::assert_snapshot!(metrics.encode().unwrap());
 

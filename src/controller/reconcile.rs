@@ -13,6 +13,7 @@ use super::store::{Known, Store};
 use super::watch::Scope;
 use crate::api::MigrationLinkStatus;
 use crate::decision::{Call, Link, SecretAccess, Settings, Step, Version, View, announcement, decide};
+use crate::leader::Claim;
 use crate::remote::Client;
 
 /// More steps than any pass needs. A pass that takes more is cut, so that a defect cannot become a hot loop.
@@ -30,6 +31,8 @@ pub struct Context {
     pub remote: Client,
     /// Where events go.
     pub events: Events,
+    /// Whether this process may write.
+    pub claim: Claim,
     /// What the administrator set.
     pub settings: Settings,
     /// The watches of Secrets; none where Secrets are only read.
