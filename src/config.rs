@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::duration;
 use crate::endpoint::{InvalidEndpoint, Origin};
@@ -83,6 +84,21 @@ pub struct Config {
     /// How long a deletion with the policy Delete waits for a person to mend what blocks it; never = for ever
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = grace_period)]
     pub deletion_grace_period: GracePeriod,
+    /// Whether of several copies only the one that holds a lease works; false only where there is never more than one
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub leader_elect: bool,
+
+    /// Namespace of the lease; that of the pod or of the kubeconfig's context if none is given
+    #[arg(long, value_name = "NS", value_parser = namespace)]
+    pub lease_namespace: Option<String>,
+
+    /// Name of the lease
+    #[arg(long, value_name = "NAME", default_value = "migrationlink-operator", value_parser = lease_name)]
+    pub lease_name: String,
+
+    /// Time after which another copy takes over from one that says nothing, 5s to 5m; who cannot renew for two thirds of it ends
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = lease_duration)]
+    pub lease_duration: Duration,
 
     /// Where /livez and /readyz are served; 0 for nowhere
     #[arg(long, value_name = "[ADDR]:PORT", default_value = ":8081")]
@@ -145,12 +161,19 @@ enum InvalidValue {
         "a namespace has at most 63 characters, a-z, 0-9 and -, with a letter or digit at both ends: not this one"
     )]
     Namespace,
+    #[error(
+        "the name of a lease has at most 253 characters, a-z, 0-9, - and ., with a letter or digit at both ends and \
+         beside each dot: not this one"
+    )]
+    LeaseName,
     #[error("write a duration such as 90s, 15m or 1h30m")]
     Duration,
     #[error("it must be from 1m to 24h")]
     SyncInterval,
     #[error("write a duration such as 90s, 10m or 24h, or never")]
     GracePeriod,
+    #[error("it must be from 5s to 5m")]
+    LeaseDuration,
 }
 
 /// A text that is no [`BindAddress`].
@@ -244,20 +267,40 @@ fn origin(text: &str) -> Result<Origin, InvalidValue> {
 }
 
 fn namespace(text: &str) -> Result<String, InvalidValue> {
-    let label = (1..=63).contains(&text.len())
+    if text.len() <= 63 && is_label(text) { Ok(text.to_owned()) } else { Err(InvalidValue::Namespace) }
+}
+
+/// A DNS subdomain. Kubernetes limits the whole of it, not its labels.
+fn lease_name(text: &str) -> Result<String, InvalidValue> {
+    let subdomain = text.len() <= 253 && text.split('.').all(is_label);
+    if subdomain { Ok(text.to_owned()) } else { Err(InvalidValue::LeaseName) }
+}
+
+/// Whether it is a DNS label, whatever its length.
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
         && text.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-'))
         && !text.starts_with('-')
-        && !text.ends_with('-');
-    if label { Ok(text.to_owned()) } else { Err(InvalidValue::Namespace) }
+        && !text.ends_with('-')
 }
 
 fn sync_interval(text: &str) -> Result<Duration, InvalidValue> {
-    let interval = duration::parse(text).ok_or(InvalidValue::Duration)?;
-    if (Duration::from_mins(1)..=Duration::from_hours(24)).contains(&interval) {
-        Ok(interval)
-    } else {
-        Err(InvalidValue::SyncInterval)
-    }
+    let within = Duration::from_mins(1)..=Duration::from_hours(24);
+    duration_within(text, &within, InvalidValue::SyncInterval)
+}
+
+fn lease_duration(text: &str) -> Result<Duration, InvalidValue> {
+    let within = Duration::from_secs(5)..=Duration::from_mins(5);
+    duration_within(text, &within, InvalidValue::LeaseDuration)
+}
+
+fn duration_within(
+    text: &str,
+    within: &RangeInclusive<Duration>,
+    error: InvalidValue,
+) -> Result<Duration, InvalidValue> {
+    let duration = duration::parse(text).ok_or(InvalidValue::Duration)?;
+    if within.contains(&duration) { Ok(duration) } else { Err(error) }
 }
 
 fn grace_period(text: &str) -> Result<GracePeriod, InvalidValue> {
@@ -316,6 +359,10 @@ mod tests {
             concurrency: 64,
             sync_interval: Duration::from_mins(15),
             deletion_grace_period: GracePeriod::For(Duration::from_mins(10)),
+            leader_elect: true,
+            lease_namespace: None,
+            lease_name: "migrationlink-operator".to_owned(),
+            lease_duration: Duration::from_secs(15),
             health_probe_bind_address: BindAddress::Any(8081),
             metrics_bind_address: BindAddress::Any(8080),
             ca_file: None,
@@ -333,6 +380,10 @@ mod tests {
             ("concurrency", "1"),
             ("sync-interval", "1h30m"),
             ("deletion-grace-period", "never"),
+            ("leader-elect", "false"),
+            ("lease-namespace", "operators"),
+            ("lease-name", "links.team-a"),
+            ("lease-duration", "1m"),
             ("health-probe-bind-address", "127.0.0.1:9000"),
             ("metrics-bind-address", "0"),
             ("ca-file", "/etc/om/ca.pem"),
@@ -349,6 +400,10 @@ mod tests {
             concurrency: 1,
             sync_interval: Duration::from_mins(90),
             deletion_grace_period: GracePeriod::Never,
+            leader_elect: false,
+            lease_namespace: Some("operators".to_owned()),
+            lease_name: "links.team-a".to_owned(),
+            lease_duration: Duration::from_mins(1),
             health_probe_bind_address: BindAddress::At("127.0.0.1:9000".parse().unwrap()),
             metrics_bind_address: BindAddress::Off,
             ca_file: Some("/etc/om/ca.pem".into()),
@@ -424,6 +479,12 @@ mod tests {
             ("sync-interval", "59s", "it must be from 1m to 24h"),
             ("sync-interval", "24h1s", "it must be from 1m to 24h"),
             ("deletion-grace-period", "soon", "write a duration such as 90s"),
+            ("leader-elect", "yes", "[possible values: true, false]"),
+            ("lease-namespace", "a.b", "a namespace has at most 63 characters"),
+            ("lease-name", "a..b", "the name of a lease has at most 253 characters"),
+            ("lease-name", "Lease", "the name of a lease has at most 253 characters"),
+            ("lease-duration", "4s", "it must be from 5s to 5m"),
+            ("lease-duration", "5m1s", "it must be from 5s to 5m"),
             ("health-probe-bind-address", "8081", "write ADDR:PORT"),
             ("health-probe-bind-address", "localhost:8081", "write ADDR:PORT"),
             ("metrics-bind-address", ":65536", "write ADDR:PORT"),
@@ -454,8 +515,14 @@ mod tests {
 
     #[test]
     fn what_does_not_exist_is_refused() {
-        for args in ["--no-such-flag", "--concurrency", "walk", "crd --concurrency 1", "--concurrency 1 crd"]
-        {
+        for args in [
+            "--no-such-flag",
+            "--concurrency",
+            "--leader-elect",
+            "walk",
+            "crd --concurrency 1",
+            "--concurrency 1 crd",
+        ] {
             assert!(parsed(args, &[]).unwrap_err().starts_with("error: "), "{args}");
         }
     }

@@ -5,18 +5,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use migrationlink_operator::admin::{self, AdminError};
 use migrationlink_operator::config::{self, Config, Invocation};
-use migrationlink_operator::controller::{self, ClientError, Controller, EndedEarly, Parts, Store};
+use migrationlink_operator::controller::{self, ClientError, Cluster, Controller, EndedEarly, Parts, Store};
 use migrationlink_operator::decision::{Origins, SecretAccess, Settings};
+use migrationlink_operator::leader::{self, Claim, Elector};
 use migrationlink_operator::metrics::Metrics;
 use migrationlink_operator::remote::{
     Client, HttpOptions, HttpTransport, ProxySettings, SetupError, USER_AGENT,
 };
 use migrationlink_operator::{api, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Why the program ends with a failure.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,11 @@ enum RunError {
     Remote(#[source] SetupError),
     #[error(transparent)]
     Kubernetes(#[from] ClientError),
+    #[error(
+        "--lease-namespace is needed: the kubeconfig's context has no namespace for the lease that keeps two copies from \
+         working at the same time. If there is never more than one, --leader-elect=false does without it"
+    )]
+    LeaseNamespace,
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
@@ -101,11 +108,14 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         (error, _) => RunError::Remote(error),
     })?;
     let servers = admin::bind(config.health_probe_bind_address, config.metrics_bind_address).await?;
+    let cluster = controller::cluster().await?;
+    let (elector, claim) = candidate(config, &cluster, &metrics)?;
     let controller = Controller::new(Parts {
-        client: controller::client().await?,
+        client: cluster.client()?,
         remote: Client::new(Arc::new(transport), metrics.clone()),
         store,
         metrics: metrics.clone(),
+        claim,
         settings: settings(config),
         secret_access: match config.secret_access {
             config::SecretAccess::Watch => SecretAccess::Watch,
@@ -123,10 +133,18 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         }
     };
     let pages = servers.serve(Arc::new(controller.health()), metrics, until_stopped());
+    let (worked, drained) = oneshot::channel::<()>();
     let work = async {
         let ended = controller.run(until_stopped()).await;
+        drop(worked);
         stop.send_replace(true);
         ended
+    };
+    // The lease is kept for as long as anything may still be written.
+    let election = async {
+        if let Some(elector) = elector {
+            elector.run(drained.map(drop)).await;
+        }
     };
     let signals = async {
         tokio::select! {
@@ -137,8 +155,30 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         tracing::info!("stops");
         stop.send_replace(true);
     };
-    let (ended, (), ()) = tokio::join!(work, pages, signals);
+    let (ended, (), (), ()) = tokio::join!(work, election, pages, signals);
     Ok(ended?)
+}
+
+/// The candidate for the lease, if there is an election, and the claim to write.
+fn candidate(
+    config: &Config,
+    cluster: &Cluster,
+    metrics: &Arc<Metrics>,
+) -> Result<(Option<Elector>, Claim), RunError> {
+    if !config.leader_elect {
+        metrics.leader(true);
+        return Ok((None, Claim::always()));
+    }
+    let namespace = config.lease_namespace.as_ref().or(cluster.namespace.as_ref());
+    let (elector, claim) = Elector::new(leader::Options {
+        client: cluster.lease_client()?,
+        namespace: namespace.ok_or(RunError::LeaseNamespace)?.clone(),
+        name: config.lease_name.clone(),
+        duration: config.lease_duration,
+        identity: leader::identity(),
+        metrics: metrics.clone(),
+    });
+    Ok((Some(elector), claim))
 }
 
 fn extra_roots(config: &Config) -> Result<Vec<Vec<u8>>, RunError> {

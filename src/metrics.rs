@@ -38,6 +38,7 @@ pub struct Metrics {
     events_dropped: Counter,
     undecodable_resources: Counter,
     links_left_behind: Counter,
+    leader: Gauge,
 }
 
 /// How a request ended.
@@ -108,6 +109,7 @@ impl Metrics {
             events_dropped: Counter::default(),
             undecodable_resources: Counter::default(),
             links_left_behind: Counter::default(),
+            leader: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
@@ -149,6 +151,11 @@ impl Metrics {
             "links_left_behind",
             "Links that could not be removed within the deletion grace period and stayed",
             metrics.links_left_behind.clone(),
+        );
+        registry.register(
+            "leader",
+            "Whether this copy of the operator is the one that writes",
+            metrics.leader.clone(),
         );
         registry.register_collector(Box::new(LinkCollector(links)));
         metrics
@@ -205,6 +212,11 @@ impl Metrics {
     /// A resource was deleted and its link could not be removed.
     pub fn link_left_behind(&self) {
         self.links_left_behind.inc();
+    }
+
+    /// Whether this process is the one that writes.
+    pub fn leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// All of it in the OpenMetrics text format.
@@ -316,6 +328,7 @@ mod tests {
         metrics.event_dropped();
         metrics.undecodable_resource();
         metrics.link_left_behind();
+        metrics.leader(true);
         let running = metrics.reconcile_started();
         insta::assert_snapshot!(metrics.encode().unwrap());
 

@@ -9,6 +9,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,11 @@ fn a_bad_flag_is_one_sentence_that_names_it_and_exit_code_2() {
         (&["--allowed-origin=om.example.com"], &["--allowed-origin", "it is not a URL"]),
         (&["--watch-namespace=Payments"], &["--watch-namespace", "at most 63 characters"]),
         (&["--secret-access=list"], &["--secret-access", "list", "watch, get"]),
+        (&["--leader-elect"], &["--leader-elect", "a value is required"]),
+        (&["--leader-elect=no"], &["--leader-elect", "true, false"]),
+        (&["--lease-namespace=Payments"], &["--lease-namespace", "at most 63 characters"]),
+        (&["--lease-name=a/b"], &["--lease-name", "at most 253 characters"]),
+        (&["--lease-duration=1s"], &["--lease-duration", "it must be from 5s to 5m"]),
         (&["--log-level=loud"], &["--log-level", "debug or trace"]),
         (&["--log-format=xml"], &["--log-format", "json, text"]),
         (&["--metrics-bind-address=8080"], &["--metrics-bind-address", ":PORT"]),
@@ -124,6 +130,52 @@ fn without_a_cluster_it_ends_with_a_sentence_and_exit_code_1() {
     for path in [Path::new("/nowhere/kubeconfig"), &broken] {
         let ended = run_os(&QUIET, &[("KUBECONFIG", path.as_os_str())]);
         assert_failure(&ended, &["no way to the Kubernetes API"]);
+    }
+}
+
+/// A kubeconfig that leads to nobody.
+fn kubeconfig(name: &str, context: &str) -> PathBuf {
+    let path = dir("kubeconfig-context").join(name);
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:1'}}}}]\n\
+         users: [{{name: u, user: {{token: t}}}}]\ncontexts: [{{name: c, context: {{cluster: c, user: u{context}}}}}]\n"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_lease_without_a_namespace_is_refused_with_the_flags_that_help() {
+    for context in ["", ", namespace: ''"] {
+        let path = kubeconfig("none", context);
+        let ended = run_os(&QUIET, &[("KUBECONFIG", path.as_os_str())]);
+        assert_failure(&ended, &["--lease-namespace", "--leader-elect=false", "no namespace"]);
+    }
+}
+
+/// It says where it looks for the lease as soon as it finds that there is nobody to ask.
+#[test]
+fn the_lease_is_looked_for_in_the_namespace_of_the_flag_or_of_the_kubeconfigs_context() {
+    let (none, some) = (kubeconfig("without", ""), kubeconfig("with", ", namespace: of-the-context"));
+    for (flags, kubeconfig, lease) in [
+        (&[][..], &some, Some("of-the-context/migrationlink-operator")),
+        (&["--lease-namespace=of-the-flag", "--lease-name=other"], &some, Some("of-the-flag/other")),
+        (&["--lease-namespace=of-the-flag"], &none, Some("of-the-flag/migrationlink-operator")),
+        (&["--leader-elect=false"], &none, None),
+    ] {
+        let mut child = program(&[&QUIET, flags].concat(), &[("KUBECONFIG", kubeconfig.as_os_str())])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+        // The watches are begun beside the election.
+        let wanted = if lease.is_some() { "the lease cannot be read" } else { "cannot be reached" };
+        let line = lines.find(|line| line.contains(wanted));
+        child.kill().expect("it runs");
+        child.wait().expect("it has ended");
+        let line: serde_json::Value =
+            serde_json::from_str(&line.expect("it says so")).expect("a line of the log");
+        assert_eq!(line["lease"].as_str(), lease, "{line}");
     }
 }
 
@@ -218,6 +270,10 @@ fn the_help_lists_every_flag_with_its_variable() {
         "secret-access",
         "concurrency",
         "sync-interval",
+        "leader-elect",
+        "lease-namespace",
+        "lease-name",
+        "lease-duration",
         "health-probe-bind-address",
         "metrics-bind-address",
         "ca-file",

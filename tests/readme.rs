@@ -101,6 +101,7 @@ fn every_flag_of_the_operator_in_the_text_exists() {
         "kubeconfig",
         "locked",
         "minify",
+        "namespace",
         "overwrite",
         "release",
         "timeout",

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::config::{InferConfigError, Kubeconfig, KubeconfigError};
+use kube::config::{self, Context, InferConfigError, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -25,11 +25,19 @@ pub enum ClientError {
     Client,
 }
 
-/// A client from the kubeconfig or, inside a pod, from its service account.
+/// The way to the Kubernetes API.
+pub struct Cluster {
+    config: Config,
+    /// The namespace that this program belongs to: that of the kubeconfig's context or, inside a pod, the pod's. None
+    /// if the context has none.
+    pub namespace: Option<String>,
+}
+
+/// The way to the Kubernetes API, from the kubeconfig or, inside a pod, from its service account.
 ///
 /// # Errors
 /// [`ClientError`]; an API server that cannot be reached is none.
-pub async fn client() -> Result<Client, ClientError> {
+pub async fn cluster() -> Result<Cluster, ClientError> {
     let mut config = Config::infer().await.map_err(|error| ClientError::Config(problem(&error)))?;
     if let Some(path) = config.auth_info.token_file.as_ref().filter(|_| config.auth_info.token.is_none()) {
         // kube sends the file as it is, where client-go trims it, and no header holds a newline. A file that cannot be
@@ -39,16 +47,43 @@ pub async fn client() -> Result<Client, ClientError> {
             return Err(ClientError::TokenFile(path.into()));
         }
     }
+    let kubeconfig = current_context();
+    let namespace = match &kubeconfig {
+        // kube says "default" where there is none.
+        Some((context, _)) => context.namespace.clone().filter(|namespace| !namespace.is_empty()),
+        None => Some(config.default_namespace.trim().to_owned()),
+    };
     // kube takes HTTPS_PROXY for the API server, too. These variables are for the remote API: only a proxy that the
     // kubeconfig itself names is meant for the API server.
-    config.proxy_url = match own_proxy() {
+    let own_proxy = kubeconfig.and_then(|(_, cluster)| cluster.proxy_url).filter(|url| !url.is_empty());
+    config.proxy_url = match own_proxy {
         Some(url) => Some(url.parse().map_err(|_| ClientError::Proxy)?),
         None => None,
     };
     // Longer than a watch lasts (290 s). Without it a list or watch that is never answered stands for ever.
     config.read_timeout = Some(Duration::from_mins(5));
     config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(|_| ClientError::Client)
+    Ok(Cluster { config, namespace })
+}
+
+impl Cluster {
+    /// A client that repeats by itself what the API server was too busy for.
+    ///
+    /// # Errors
+    /// [`ClientError::Client`].
+    pub fn client(&self) -> Result<Client, ClientError> {
+        Client::try_from(self.config.clone()).map_err(|_| ClientError::Client)
+    }
+
+    /// A client for the lease, where each attempt counts and has to come to its end.
+    ///
+    /// # Errors
+    /// [`ClientError::Client`].
+    pub fn lease_client(&self) -> Result<Client, ClientError> {
+        let mut config = self.config.clone();
+        config.default_retry = false;
+        Client::try_from(config).map_err(|_| ClientError::Client)
+    }
 }
 
 /// What is wrong with the kubeconfig, in words of ours.
@@ -70,11 +105,11 @@ fn problem(error: &InferConfigError) -> String {
     }
 }
 
-/// `proxy-url` of the kubeconfig's current cluster.
-fn own_proxy() -> Option<String> {
+/// The kubeconfig's current context and cluster, if there is a kubeconfig.
+fn current_context() -> Option<(Context, config::Cluster)> {
     let kubeconfig = Kubeconfig::read().ok()?;
     let current = kubeconfig.current_context?;
     let context = kubeconfig.contexts.into_iter().find(|context| context.name == current)?.context?;
     let cluster = kubeconfig.clusters.into_iter().find(|cluster| cluster.name == context.cluster)?.cluster?;
-    cluster.proxy_url.filter(|url| !url.is_empty())
+    Some((context, cluster))
 }

@@ -9,10 +9,11 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::api::{MANAGER, MigrationLink, MigrationLinkStatus};
 use crate::decision::Link;
+use crate::leader::Claim;
 use crate::metrics::{Metrics, Outcome};
 
 /// The longest that one call may take, kube's own retries included.
@@ -41,6 +42,9 @@ pub enum KubernetesError {
     /// The API server could not be reached, or its answer not be read.
     #[error("the API server cannot be reached, or its answer cannot be read")]
     Unreachable,
+    /// Another copy of the operator may write by now.
+    #[error("this copy of the operator may not write any more")]
+    NotTheWriter,
     /// The answer lacks what every resource has.
     #[error("the API server's answer has no name, uid or resourceVersion")]
     Incomplete,
@@ -51,14 +55,16 @@ pub enum KubernetesError {
 pub struct Kubernetes {
     client: Client,
     metrics: Arc<Metrics>,
+    /// Looked at right before each write.
+    claim: Claim,
     /// A Secret may have 1 MiB, and takes several times that while it is read.
     reading: Arc<Semaphore>,
 }
 
 impl Kubernetes {
-    /// Calls through this client.
-    pub fn new(client: Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics, reading: Arc::new(Semaphore::new(SECRETS_AT_ONCE)) }
+    /// Calls through this client, and writes only while the claim lasts.
+    pub fn new(client: Client, metrics: Arc<Metrics>, claim: Claim) -> Self {
+        Self { client, metrics, claim, reading: Arc::new(Semaphore::new(SECRETS_AT_ONCE)) }
     }
 
     /// Reads a Secret.
@@ -72,7 +78,7 @@ impl Kubernetes {
             let _permit = self.reading.acquire().await;
             api.get(name).await
         };
-        self.call("get_secret", "get on secrets", read).await
+        self.read("get_secret", "get on secrets", read).await
     }
 
     /// Reads a ConfigMap.
@@ -86,7 +92,7 @@ impl Kubernetes {
             let _permit = self.reading.acquire().await;
             api.get(name).await
         };
-        self.call("get_configmap", "get on configmaps", read).await
+        self.read("get_configmap", "get on configmaps", read).await
     }
 
     /// Reads a link.
@@ -95,7 +101,7 @@ impl Kubernetes {
     /// [`KubernetesError`]; `NotFound` when there is none of this name.
     pub async fn link(&self, namespace: &str, name: &str) -> Result<Link, KubernetesError> {
         let api: Api<MigrationLink> = Api::namespaced(self.client.clone(), namespace);
-        let link = self.call("get_link", "get on migrationlinks", api.get(name)).await?;
+        let link = self.read("get_link", "get on migrationlinks", api.get(name)).await?;
         Link::observe(link).ok_or(KubernetesError::Incomplete)
     }
 
@@ -117,7 +123,7 @@ impl Kubernetes {
         }));
         let parameters = PatchParams::apply(MANAGER).force();
         let patching = api.patch_status(&link.name, &parameters, &patch);
-        let written = self.call("patch_status", "patch on migrationlinks/status", patching).await?;
+        let written = self.write("patch_status", "patch on migrationlinks/status", patching).await?;
         self.metrics.status_written();
         Link::observe(written).ok_or(KubernetesError::Incomplete)
     }
@@ -138,17 +144,37 @@ impl Kubernetes {
         }));
         let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let patching = api.patch(&link.name, &parameters, &patch);
-        let written = self.call("patch_finalizers", "patch on migrationlinks", patching).await?;
+        let written = self.write("patch_finalizers", "patch on migrationlinks", patching).await?;
         Link::observe(written).ok_or(KubernetesError::Incomplete)
+    }
+
+    async fn read<T>(
+        &self,
+        operation: &'static str,
+        right: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, KubernetesError> {
+        self.call(operation, right, Instant::now() + DEADLINE, call).await
+    }
+
+    async fn write<T>(
+        &self,
+        operation: &'static str,
+        right: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, KubernetesError> {
+        let deadline = self.claim.deadline(DEADLINE).ok_or(KubernetesError::NotTheWriter)?;
+        self.call(operation, right, deadline, call).await
     }
 
     async fn call<T>(
         &self,
         operation: &'static str,
         right: &'static str,
+        deadline: Instant,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, KubernetesError> {
-        let result = match timeout(DEADLINE, call).await {
+        let result = match timeout_at(deadline, call).await {
             Ok(result) => result.map_err(|error| classify(&error, right)),
             Err(_) => Err(KubernetesError::Timeout),
         };
@@ -178,6 +204,7 @@ fn outcome<T>(result: &Result<T, KubernetesError>) -> Outcome {
         Err(KubernetesError::Status(code)) => Outcome::Status(*code),
         Err(KubernetesError::Timeout) => Outcome::Failure("timeout"),
         Err(KubernetesError::Unreachable) => Outcome::Failure("unreachable"),
+        Err(KubernetesError::NotTheWriter) => Outcome::Failure("not_the_writer"),
         Err(KubernetesError::Incomplete) => Outcome::Failure("incomplete"),
     }
 }

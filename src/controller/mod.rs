@@ -17,8 +17,7 @@ mod watch;
 use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::hash::BuildHasher;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -30,12 +29,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-pub use client::{ClientError, client};
+pub use client::{ClientError, Cluster, cluster};
 pub use health::ControllerHealth;
 pub use store::Store;
 
 use crate::api::InputKind;
 use crate::decision::{SecretAccess, Settings};
+use crate::leader::{Claim, Loss};
 use crate::metrics::Metrics;
 use crate::remote;
 use events::Events;
@@ -53,12 +53,13 @@ const KUBERNETES_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Durat
 
 /// The reconciler, ready to run.
 pub struct Controller {
-    context: Arc<Context>,
+    context: Context,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     watches: Watches,
     links: Vec<(Option<String>, Arc<Progress>)>,
-    working: Arc<AtomicBool>,
+    /// Since when it works: not before the first lists are in and the process may write.
+    working: Arc<OnceLock<Instant>>,
     sending: futures::future::BoxFuture<'static, ()>,
     concurrency: usize,
 }
@@ -73,6 +74,8 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether this process may write.
+    pub claim: Claim,
     /// What the administrator set.
     pub settings: Settings,
     /// How changed Secrets are noticed.
@@ -83,15 +86,21 @@ pub struct Parts {
     pub concurrency: usize,
 }
 
-/// A task of the reconciler ended though nobody told it to: a defect.
+/// Why the reconciler ended though nobody told it to.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} ended by itself")]
-pub struct EndedEarly(&'static str);
+pub enum EndedEarly {
+    /// A task of it ended: a defect.
+    #[error("{0} ended by itself")]
+    Task(&'static str),
+    /// This process may not write any more.
+    #[error(transparent)]
+    ClaimLost(Loss),
+}
 
 impl Controller {
     /// Puts the parts together. Nothing runs before [`Controller::run`].
     pub fn new(parts: Parts) -> Self {
-        let Parts { client, remote, store, metrics, settings, secret_access, namespaces, concurrency } =
+        let Parts { client, remote, store, metrics, claim, settings, secret_access, namespaces, concurrency } =
             parts;
         let scopes: Vec<Option<String>> =
             if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
@@ -110,7 +119,7 @@ impl Controller {
         let (secrets, config_maps) = (inputs("secrets"), inputs("configmaps"));
         let queue = Arc::new(Queue::default());
         let (events, sending) = Events::new(client.clone(), metrics.clone());
-        let kubernetes = Kubernetes::new(client.clone(), metrics.clone());
+        let kubernetes = Kubernetes::new(client.clone(), metrics.clone(), claim.clone());
         let watches =
             Watches { client, store: store.clone(), queue: queue.clone(), metrics: metrics.clone() };
         let context = Context {
@@ -121,6 +130,7 @@ impl Controller {
             slots: Slots::default(),
             events,
             metrics: metrics.clone(),
+            claim,
             settings,
             secrets,
             config_maps,
@@ -128,7 +138,7 @@ impl Controller {
             jitter: random,
         };
         Self {
-            context: Arc::new(context),
+            context,
             queue,
             metrics,
             watches,
@@ -143,35 +153,61 @@ impl Controller {
     pub fn health(&self) -> ControllerHealth {
         let watches =
             self.links.iter().chain(&self.context.secrets).map(|(_, progress)| progress.clone()).collect();
-        ControllerHealth::new(self.queue.clone(), watches, self.working.clone(), self.concurrency)
+        ControllerHealth {
+            queue: self.queue.clone(),
+            watches,
+            claim: self.context.claim.clone(),
+            working: self.working.clone(),
+            concurrency: self.concurrency,
+        }
     }
 
-    /// Works until `shutdown` is done; what is under way then is finished, for 10 s at most.
+    /// Watches, works as soon as the process may write, and goes on until `shutdown` is done; what is under way then is
+    /// finished, for 10 s at most.
     ///
     /// # Errors
-    /// [`EndedEarly`] when a part of it ended by itself.
+    /// [`EndedEarly`] when a part of it ended by itself, or the claim was lost: what was under way is cut off.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), EndedEarly> {
         let sending = tokio::spawn(std::mem::replace(&mut self.sending, ready(()).boxed()));
         let mut watching = JoinSet::new();
         let mut passes = JoinSet::new();
+        let (claim, queue) = (self.context.claim.clone(), self.queue.clone());
+        let lost = async {
+            let loss = claim.lost().await;
+            let cut_off = queue.in_flight();
+            if cut_off > 0 {
+                tracing::warn!(
+                    links = cut_off,
+                    "work under way was cut off, because the claim to write is lost"
+                );
+            }
+            EndedEarly::ClaimLost(loss)
+        };
+        tokio::pin!(lost);
         tokio::select! {
+            biased;
+            ended = &mut lost => return Err(ended),
             () = shutdown => {}
             ended = self.work(&mut watching, &mut passes) => return Err(ended),
         }
-        // The way in for events is closed with the last pass, so that the sending ends, too.
-        drop(self.context);
+        // The context is gone by now but for the passes, so that with the last of them the way in for events is closed,
+        // and the sending ends, too.
         let under_way = async {
             while passes.join_next().await.is_some() {}
             sending.await
         };
-        if timeout(DRAIN, under_way).await.is_err() {
-            tracing::warn!("cut off what was still under way after 10 s");
+        tokio::select! {
+            biased;
+            ended = lost => return Err(ended),
+            drained = timeout(DRAIN, under_way) => if drained.is_err() {
+                tracing::warn!("cut off what was still under way after 10 s");
+            }
         }
         Ok(())
     }
 
     /// Watches and works for ever.
-    async fn work(&self, watching: &mut JoinSet<()>, passes: &mut JoinSet<()>) -> EndedEarly {
+    async fn work(mut self, watching: &mut JoinSet<()>, passes: &mut JoinSet<()>) -> EndedEarly {
         for (scope, progress) in &self.links {
             watching.spawn(self.watches.clone().links(scope.clone(), progress.clone()));
         }
@@ -192,7 +228,15 @@ impl Controller {
                 watches.inputs::<ConfigMap>(InputKind::ConfigMap, scope, config_maps).await;
             });
         }
-        self.until_known().await;
+        let claim = self.context.claim.clone();
+        tokio::select! {
+            Some(_) = watching.join_next() => return EndedEarly::Task("a watch"),
+            () = async { tokio::join!(self.until_known(), claim.acquired()); } => {}
+        }
+        // A copy that has waited for its turn begins now, like one that has just been started.
+        self.context.settings.started_at = (self.context.clock)();
+        let _ = self.working.set(Instant::now());
+        let context = Arc::new(self.context);
         let slots = Arc::new(Semaphore::new(self.concurrency));
         loop {
             let due = async {
@@ -200,15 +244,19 @@ impl Controller {
                 (slot, self.queue.next().await)
             };
             tokio::select! {
-                Some(_) = watching.join_next() => return EndedEarly("a watch"),
+                Some(_) = watching.join_next() => return EndedEarly::Task("a watch"),
                 Some(ended) = passes.join_next() => {
                     if ended.is_err() {
-                        return EndedEarly("a pass");
+                        return EndedEarly::Task("a pass");
                     }
                 }
                 (slot, key) = due => {
+                    // Whoever was stopped for a while finds out here, and not from a timer.
+                    if !claim.holds() {
+                        return EndedEarly::ClaimLost(claim.lost().await);
+                    }
                     self.metrics.queue_depth(self.queue.depth());
-                    let pass = pass(self.context.clone(), self.queue.clone(), self.metrics.clone(), key);
+                    let pass = pass(context.clone(), self.queue.clone(), self.metrics.clone(), key);
                     passes.spawn(async move {
                         pass.await;
                         drop(slot);
@@ -233,7 +281,6 @@ impl Controller {
         select_all((0..self.links.len()).map(|index| scope_known(index).boxed_local())).await;
         let listed = self.links.iter().enumerate().filter(|(_, (_, links))| links.listed());
         join_all(listed.map(|(index, _)| scope_known(index))).await;
-        self.working.store(true, Ordering::Relaxed);
     }
 }
 
@@ -248,7 +295,7 @@ async fn pass(context: Arc<Context>, queue: Arc<Queue>, metrics: Arc<Metrics>, k
         Done::Failed { error, failures } => {
             match error {
                 // The watches tell of an API server that is away.
-                KubernetesError::Unreachable | KubernetesError::Timeout => {
+                KubernetesError::Unreachable | KubernetesError::Timeout | KubernetesError::NotTheWriter => {
                     tracing::debug!(link = %key, %error, "nothing could be done");
                 }
                 _ => tracing::warn!(link = %key, %error, "nothing could be done"),

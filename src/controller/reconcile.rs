@@ -20,6 +20,7 @@ use crate::decision::{
     Announcement, Call, InputReference, Link, Release, SecretAccess, Settings, Settled, Step, Version, View,
     announcement, decide,
 };
+use crate::leader::Claim;
 use crate::metrics::Metrics;
 use crate::remote::Client;
 
@@ -44,6 +45,8 @@ pub struct Context {
     pub events: Events,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether this process may write.
+    pub claim: Claim,
     /// What the administrator set.
     pub settings: Settings,
     /// The watches of Secrets; none where Secrets are only read.
@@ -190,8 +193,8 @@ impl Pass<'_> {
                     self.publish(link, &status).await?;
                 }
             },
-            Step::Poll => self.call(known, Call::Poll).await,
-            Step::Adopt => self.call(known, Call::Adopt).await,
+            Step::Poll => self.ask(known, Call::Poll).await,
+            Step::Adopt => self.ask(known, Call::Adopt).await,
             Step::Publish(status) => {
                 self.publish(link, &status).await?;
             }
@@ -220,9 +223,17 @@ impl Pass<'_> {
         match self.take_slot(known) {
             Taken::ByAnother => return Ok(Some(None)),
             Taken::Anew => {}
-            Taken::Before => self.call(known, call).await,
+            Taken::Before => {
+                let deadline = self.context.claim.deadline(CALL_DEADLINE);
+                self.call(known, call, deadline.ok_or(KubernetesError::NotTheWriter)?).await;
+            }
         }
         Ok(None)
+    }
+
+    /// A GET.
+    async fn ask(&mut self, known: &Known, call: Call) {
+        self.call(known, call, Instant::now() + CALL_DEADLINE).await;
     }
 
     fn take_slot(&self, known: &Known) -> Taken {
@@ -231,10 +242,9 @@ impl Pass<'_> {
     }
 
     /// Makes a call and keeps what came back until it is recorded.
-    async fn call(&mut self, known: &Known, which: Call) {
+    async fn call(&mut self, known: &Known, which: Call, deadline: Instant) {
         let (context, link) = (self.context, &known.link);
         let (Some(read), Some(base_url)) = (&self.read, link.base_url()) else { return };
-        let deadline = Instant::now() + CALL_DEADLINE;
         let called =
             act::call(&context.remote, link, base_url, &read.reading, which, deadline, context.clock).await;
         if let Some(called) = called {

@@ -1,0 +1,134 @@
+//! The right to write: whether this process has it, until when, and why it was lost.
+
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::api::LeaseError;
+
+/// Whether this process may write, to the remote API and into statuses. A clone sees what the original sees.
+///
+/// A claim ends at a moment of the monotonic clock, whether or not anybody gets to say so: a process that was stopped
+/// (SIGSTOP) or cut off sees it as soon as it looks. While a whole machine is suspended, Linux's monotonic clock
+/// stands still: after that, it shows at the next renewal only, within a few seconds.
+#[derive(Clone, Debug)]
+pub struct Claim(watch::Receiver<Standing>);
+
+/// How this process stands.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// It may not write; `refused` says what a person has to mend before it ever may.
+    Without { refused: Option<String> },
+    /// It may write until then.
+    Until(Instant),
+    /// Nobody else is going to write.
+    Always,
+    /// It may not write any more.
+    Lost(Loss),
+}
+
+/// Why a claim was lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    /// No renewal came through.
+    #[error(
+        "the lease {lease} could not be renewed for {} s{}: another copy of the operator may write from now on, so this \
+         one ends",
+        after.as_secs(), reason(*last)
+    )]
+    Expired {
+        /// Namespace and name.
+        lease: String,
+        /// Since the last one.
+        after: Duration,
+        /// How the last attempt failed.
+        last: Option<LeaseError>,
+    },
+    /// Somebody else holds it.
+    #[error(
+        "the lease {lease} was taken by {holder}, which writes from now on, so this copy of the operator ends"
+    )]
+    Taken {
+        /// Namespace and name.
+        lease: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// It was deleted, or its holder removed: by a person, since no copy of the operator does that.
+    #[error(
+        "somebody deleted or emptied the lease {lease}: whoever takes it writes from now on, so this copy ends"
+    )]
+    Removed {
+        /// Namespace and name.
+        lease: String,
+    },
+}
+
+fn reason(last: Option<LeaseError>) -> String {
+    last.map_or_else(
+        || " (no call was answered in time, or this process stood still)".to_owned(),
+        |error| format!(" ({error})"),
+    )
+}
+
+impl Claim {
+    /// The claim of a process that has no others beside it (`--leader-elect=false`): it has no end.
+    pub fn always() -> Self {
+        Self(watch::channel(Standing::Always).1)
+    }
+
+    /// A claim that nobody renews.
+    pub fn until(end: Instant) -> Self {
+        Self(watch::channel(Standing::Until(end)).1)
+    }
+
+    pub(super) fn new(standing: &watch::Sender<Standing>) -> Self {
+        Self(standing.subscribe())
+    }
+
+    /// When a write that may take so long has to be over: after that time or with the claim, whichever comes first.
+    /// None if nothing may be written now. To be asked right before each write: tokio's `timeout` lets a call go on
+    /// once more before it looks at the clock, and meanwhile the process may have been stopped for an hour.
+    pub fn deadline(&self, longest: Duration) -> Option<Instant> {
+        let now = Instant::now();
+        let latest = now + longest;
+        match *self.0.borrow() {
+            Standing::Always => Some(latest),
+            Standing::Until(end) if now < end => Some(latest.min(end)),
+            Standing::Until(_) | Standing::Without { .. } | Standing::Lost(_) => None,
+        }
+    }
+
+    /// Whether anything may be written now.
+    pub fn holds(&self) -> bool {
+        self.deadline(Duration::ZERO).is_some()
+    }
+
+    /// Returns as soon as this process may write; never if it never may.
+    pub async fn acquired(&self) {
+        let standing = &mut self.0.clone();
+        let holds = |standing: &Standing| matches!(standing, Standing::Until(_) | Standing::Always);
+        if standing.wait_for(holds).await.is_err() {
+            pending::<()>().await;
+        }
+    }
+
+    /// Returns as soon as the claim is lost, and says why; never for one that was not lost but given back.
+    pub async fn lost(&self) -> Loss {
+        let standing = &mut self.0.clone();
+        match standing.wait_for(|standing| matches!(standing, Standing::Lost(_))).await.as_deref() {
+            Ok(Standing::Lost(loss)) => loss.clone(),
+            _ => pending().await,
+        }
+    }
+
+    /// What a person has to mend before this process ever may write.
+    pub fn refused(&self) -> Option<String> {
+        match &*self.0.borrow() {
+            Standing::Without { refused } => refused.clone(),
+            _ => None,
+        }
+    }
+}
