@@ -12,5 +12,6 @@ pub mod decision;
 pub mod duration;
 pub mod endpoint;
 pub mod metrics;
+pub mod rate;
 pub mod remote;
 pub mod telemetry;

@@ -2,40 +2,29 @@
 //! (RFC 7616 §3.4), which saves every other round trip.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Method;
 use http::header::HeaderValue;
-use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
+use super::credential::CredentialId;
 use super::digest::{Op, Session};
 use super::failure::Failure;
 use super::organization::ApiKeys;
-use crate::endpoint::Origin;
 
 /// A generation of the cache ends after so many slots or so long; a slot lives for two generations without use.
 const GENERATION_SLOTS: usize = 2048;
 const GENERATION_TIME: Duration = Duration::from_mins(5);
 
-/// The cache. It holds challenges, no credential: a key is told by a hash under a secret that ends with the process.
-pub(super) struct Nonces {
-    hasher: RandomState,
-    generations: Mutex<Generations>,
-}
+/// The cache. It holds challenges, no credential.
+pub(super) struct Nonces(Mutex<Generations>);
 
 struct Generations {
     began: Instant,
-    young: HashMap<Key, Arc<Slot>>,
-    old: HashMap<Key, Arc<Slot>>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    origin: Origin,
-    credential: u64,
+    young: HashMap<CredentialId, Arc<Slot>>,
+    old: HashMap<CredentialId, Arc<Slot>>,
 }
 
 /// The place of one credential at one origin. The realm is the session's: a challenge with another replaces it.
@@ -68,20 +57,17 @@ pub(super) struct Authorization {
 
 impl Nonces {
     pub(super) fn new() -> Self {
-        let generations = Generations { began: Instant::now(), young: HashMap::new(), old: HashMap::new() };
-        Self { hasher: RandomState::new(), generations: Mutex::new(generations) }
+        Self(Mutex::new(Generations { began: Instant::now(), young: HashMap::new(), old: HashMap::new() }))
     }
 
-    pub(super) fn slot(&self, origin: &Origin, keys: &ApiKeys) -> Arc<Slot> {
-        let credential = self.hasher.hash_one((keys.public.expose_secret(), keys.private.expose_secret()));
-        let key = Key { origin: origin.clone(), credential };
-        let generations = &mut *lock(&self.generations);
+    pub(super) fn slot(&self, credential: CredentialId) -> Arc<Slot> {
+        let generations = &mut *lock(&self.0);
         if generations.young.len() >= GENERATION_SLOTS || generations.began.elapsed() >= GENERATION_TIME {
             generations.began = Instant::now();
             generations.old = std::mem::take(&mut generations.young);
         }
-        let older = || generations.old.remove(&key).unwrap_or_else(|| Arc::new(Slot::new()));
-        generations.young.entry(key.clone()).or_insert_with(older).clone()
+        let older = || generations.old.remove(&credential).unwrap_or_else(|| Arc::new(Slot::new()));
+        generations.young.entry(credential).or_insert_with(older).clone()
     }
 }
 
@@ -181,49 +167,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::CredentialIds;
 
-    fn keys(n: usize) -> ApiKeys {
-        ApiKeys { public: format!("public{n}").into(), private: "private".into() }
-    }
-
-    fn origin(text: &str) -> Origin {
-        text.parse().unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_slot_belongs_to_one_origin_and_both_keys() {
-        let nonces = Nonces::new();
-        let home = origin("https://a");
-        let slot = nonces.slot(&home, &keys(1));
-        assert!(Arc::ptr_eq(&slot, &nonces.slot(&home, &keys(1))));
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&origin("https://a:8443"), &keys(1))));
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&home, &keys(2))));
-        let other = ApiKeys { public: "public1".into(), private: "other".into() };
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&home, &other)));
+    fn credential(ids: &CredentialIds, n: usize) -> CredentialId {
+        let keys = ApiKeys { public: format!("public{n}").into(), private: "private".into() };
+        ids.of(&"https://a".parse().unwrap(), &keys)
     }
 
     #[tokio::test]
     async fn thousands_of_credentials_do_not_pile_up() {
-        let nonces = Nonces::new();
-        let home = origin("https://a");
-        let busy = nonces.slot(&home, &keys(0));
+        let (ids, nonces) = (CredentialIds::default(), Nonces::new());
+        let busy = nonces.slot(credential(&ids, 0));
         for n in 1..3 * GENERATION_SLOTS {
-            nonces.slot(&home, &keys(n));
-            assert!(Arc::ptr_eq(&busy, &nonces.slot(&home, &keys(0))));
+            assert!(!Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, n))));
+            assert!(Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, 0))));
         }
-        let generations = lock(&nonces.generations);
+        let generations = lock(&nonces.0);
         assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_SLOTS);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_uses_is_forgotten() {
-        let nonces = Nonces::new();
-        let home = origin("https://a");
-        let idle = Arc::downgrade(&nonces.slot(&home, &keys(1)));
-        let busy = nonces.slot(&home, &keys(2));
+        let (ids, nonces) = (CredentialIds::default(), Nonces::new());
+        let idle = Arc::downgrade(&nonces.slot(credential(&ids, 1)));
+        let busy = nonces.slot(credential(&ids, 2));
         for _ in 0..5 {
             tokio::time::advance(Duration::from_mins(3)).await;
-            assert!(Arc::ptr_eq(&busy, &nonces.slot(&home, &keys(2))));
+            assert!(Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, 2))));
         }
         assert!(idle.upgrade().is_none());
     }
