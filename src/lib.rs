@@ -13,5 +13,6 @@ pub mod duration;
 pub mod endpoint;
 pub mod leader;
 pub mod metrics;
+pub mod rate;
 pub mod remote;
 pub mod telemetry;

@@ -11,12 +11,14 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::answer::Answer;
+use super::credential::{CredentialId, CredentialIds};
 use super::digest::{Op, Session};
 use super::echo;
 use super::failure::{Failure, FailureClass, UnexpectedKind, classify};
 use super::nonces::{Authorization, Nonces, Slot};
 use super::organization::{ApiKeys, Organization};
 use super::transport::{Observer, Operation, Request, Response, Transport, TransportError};
+use crate::endpoint::Origin;
 
 /// How long a whole call may take, challenges and repetitions included.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -32,6 +34,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     transport: Arc<dyn Transport>,
     observer: Arc<dyn Observer>,
+    credentials: CredentialIds,
     nonces: Nonces,
 }
 
@@ -52,7 +55,13 @@ struct Call<'a> {
 impl Client {
     /// A client that sends through `transport` and tells `observer` of each exchange.
     pub fn new(transport: Arc<dyn Transport>, observer: Arc<dyn Observer>) -> Self {
-        Self(Arc::new(Inner { transport, observer, nonces: Nonces::new() }))
+        let credentials = CredentialIds::default();
+        Self(Arc::new(Inner { transport, observer, credentials, nonces: Nonces::new() }))
+    }
+
+    /// What these keys are known by at this origin as long as the process lives.
+    pub fn credential(&self, origin: &Origin, keys: &ApiKeys) -> CredentialId {
+        self.0.credentials.of(origin, keys)
     }
 
     /// Links the organization: sends the link token. `POST …/liveExport/migrationLink` (api page, section 1). Every
@@ -123,7 +132,10 @@ impl Client {
             url,
             keys,
             token,
-            slot: self.0.nonces.slot(organization, keys),
+            slot: self
+                .0
+                .nonces
+                .slot(self.credential(organization.base_url.origin(), keys), organization.roots.as_ref()),
             deadline: deadline.min(Instant::now() + DEADLINE),
         };
         call.without_echo(self.exchange(&call).await)

@@ -5,16 +5,20 @@
 //! body, answers the challenge (`digest`), sends through a [`Transport`] ([`HttpTransport`] is the real one), and reads
 //! the answer (`answer`, `failure`) into an [`Answer`] or a [`Failure`]. Neither ever holds text of a response other
 //! than the link's state, an error code, an address and ids of projects, each validated or cut to size.
+//!
+//! How fast calls may go is [`pacing`]; a call knows nothing of it.
 
 mod answer;
 mod client;
 mod clients;
+mod credential;
 mod digest;
 mod echo;
 mod failure;
 mod http;
 mod nonces;
 mod organization;
+pub mod pacing;
 mod proxy;
 mod retry_after;
 mod roots;
@@ -22,6 +26,7 @@ mod transport;
 
 pub use answer::Answer;
 pub use client::Client;
+pub use credential::{CredentialId, CredentialIds};
 pub use failure::{Failure, FailureClass, UnexpectedKind};
 pub use http::{HttpOptions, HttpTransport, SetupError, USER_AGENT};
 pub use organization::{ApiKeys, Organization};

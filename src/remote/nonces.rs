@@ -2,19 +2,18 @@
 //! (RFC 7616 §3.4), which saves every other round trip.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Method;
 use http::header::HeaderValue;
-use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
+use super::credential::CredentialId;
 use super::digest::{Hash, Manner, Op, Session};
 use super::failure::Failure;
-use super::organization::{ApiKeys, Organization};
-use crate::endpoint::Origin;
+use super::organization::ApiKeys;
+use super::roots::Roots;
 
 /// A generation of the cache ends after so many slots or so long; a slot lives for two generations without use.
 const GENERATION_SLOTS: usize = 2048;
@@ -23,22 +22,15 @@ const GENERATION_TIME: Duration = Duration::from_mins(5);
 /// older version that is put in place again must not be locked out for good.
 const STRONGEST_TIME: Duration = Duration::from_mins(30);
 
-/// The cache. It holds challenges, no credential: a key is told by a hash under a secret that ends with the process.
-pub(super) struct Nonces {
-    hasher: RandomState,
-    generations: Mutex<Generations>,
-}
+/// The cache. It holds challenges, no credential.
+pub(super) struct Nonces(Mutex<Generations>);
+
+type Key = (CredentialId, Option<Roots>);
 
 struct Generations {
     began: Instant,
     young: HashMap<Key, Arc<Slot>>,
     old: HashMap<Key, Arc<Slot>>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    origin: Origin,
-    credential: u64,
 }
 
 /// The place of one credential at one origin, reached with the same roots. The realm is the session's: a challenge with another replaces it.
@@ -77,16 +69,13 @@ pub(super) struct Authorization {
 
 impl Nonces {
     pub(super) fn new() -> Self {
-        let generations = Generations { began: Instant::now(), young: HashMap::new(), old: HashMap::new() };
-        Self { hasher: RandomState::new(), generations: Mutex::new(generations) }
+        Self(Mutex::new(Generations { began: Instant::now(), young: HashMap::new(), old: HashMap::new() }))
     }
 
     /// Roots tell slots apart, too: who trusts other ones talks to another server, perhaps.
-    pub(super) fn slot(&self, organization: &Organization, keys: &ApiKeys) -> Arc<Slot> {
-        let (public, private) = (keys.public.expose_secret(), keys.private.expose_secret());
-        let credential = self.hasher.hash_one((public, private, &organization.roots));
-        let key = Key { origin: organization.base_url.origin().clone(), credential };
-        let generations = &mut *lock(&self.generations);
+    pub(super) fn slot(&self, credential: CredentialId, roots: Option<&Roots>) -> Arc<Slot> {
+        let key = (credential, roots.cloned());
+        let generations = &mut *lock(&self.0);
         if generations.young.len() >= GENERATION_SLOTS || generations.began.elapsed() >= GENERATION_TIME {
             generations.began = Instant::now();
             generations.old = std::mem::take(&mut generations.young);
@@ -235,53 +224,43 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::Roots;
+    use crate::remote::CredentialIds;
 
-    fn keys(n: usize) -> ApiKeys {
-        ApiKeys { public: format!("public{n}").into(), private: "private".into() }
-    }
-
-    fn at(origin: &str) -> Organization {
-        let base_url = format!("{origin}/api").parse().unwrap();
-        Organization { base_url, org_id: String::new(), roots: None }
+    fn credential(ids: &CredentialIds, n: usize) -> CredentialId {
+        let keys = ApiKeys { public: format!("public{n}").into(), private: "private".into() };
+        ids.of(&"https://a".parse().unwrap(), &keys)
     }
 
     #[tokio::test]
-    async fn a_slot_belongs_to_one_origin_both_keys_and_the_roots() {
-        let nonces = Nonces::new();
-        let home = at("https://a");
-        let slot = nonces.slot(&home, &keys(1));
-        assert!(Arc::ptr_eq(&slot, &nonces.slot(&home, &keys(1))));
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&at("https://a:8443"), &keys(1))));
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&home, &keys(2))));
-        let other = ApiKeys { public: "public1".into(), private: "other".into() };
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&home, &other)));
-        let trusting = Organization { roots: Some(Roots::from(Vec::new())), ..home.clone() };
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(&trusting, &keys(1))));
+    async fn a_slot_belongs_to_one_credential_and_the_roots() {
+        let (ids, nonces) = (CredentialIds::default(), Nonces::new());
+        let slot = nonces.slot(credential(&ids, 1), None);
+        assert!(Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 1), None)));
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 2), None)));
+        let roots = Roots::from(Vec::new());
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 1), Some(&roots))));
     }
 
     #[tokio::test]
     async fn thousands_of_credentials_do_not_pile_up() {
-        let nonces = Nonces::new();
-        let home = at("https://a");
-        let busy = nonces.slot(&home, &keys(0));
+        let (ids, nonces) = (CredentialIds::default(), Nonces::new());
+        let busy = nonces.slot(credential(&ids, 0), None);
         for n in 1..3 * GENERATION_SLOTS {
-            nonces.slot(&home, &keys(n));
-            assert!(Arc::ptr_eq(&busy, &nonces.slot(&home, &keys(0))));
+            assert!(!Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, n), None)));
+            assert!(Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, 0), None)));
         }
-        let generations = lock(&nonces.generations);
+        let generations = lock(&nonces.0);
         assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_SLOTS);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_uses_is_forgotten() {
-        let nonces = Nonces::new();
-        let home = at("https://a");
-        let idle = Arc::downgrade(&nonces.slot(&home, &keys(1)));
-        let busy = nonces.slot(&home, &keys(2));
+        let (ids, nonces) = (CredentialIds::default(), Nonces::new());
+        let idle = Arc::downgrade(&nonces.slot(credential(&ids, 1), None));
+        let busy = nonces.slot(credential(&ids, 2), None);
         for _ in 0..5 {
             tokio::time::advance(Duration::from_mins(3)).await;
-            assert!(Arc::ptr_eq(&busy, &nonces.slot(&home, &keys(2))));
+            assert!(Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, 2), None)));
         }
         assert!(idle.upgrade().is_none());
     }

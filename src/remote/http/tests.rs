@@ -219,7 +219,9 @@ async fn a_request_goes_out_as_it_is_and_a_status_survives_its_body() {
     let transport = trusting(&Ca::new("a"));
     let (sender, heads) = std::sync::mpsc::channel();
     let address = listen(move |mut stream| {
-        sender.send(respond(&mut stream, b"HTTP/1.1 204 No Content\r\nConnection: close\r\nX-A: b\r\n\r\n")).unwrap();
+        sender
+            .send(respond(&mut stream, b"HTTP/1.1 204 No Content\r\nConnection: close\r\nX-A: b\r\n\r\n"))
+            .unwrap();
     });
     let url = format!("http://{address}/a%20b?c=d");
     let response = send(&transport, &url).await.ok().unwrap();
