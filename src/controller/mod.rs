@@ -250,7 +250,7 @@ impl Controller {
                         return EndedEarly::Task("a pass");
                     }
                 }
-                (slot, key) = due => {
+                (slot, (key, urgency)) = due => {
                     // Whoever was stopped for a while finds out here, and not from a timer.
                     if !claim.holds() {
                         return EndedEarly::ClaimLost(claim.lost().await);

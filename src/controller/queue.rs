@@ -57,14 +57,15 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// The next link that is due, as soon as there is one. It counts as being worked on until [`Queue::done`].
-    pub async fn next(&self) -> Key {
+    /// The next link that is due, as soon as there is one, and how urgent it is. It counts as being worked on until
+    /// [`Queue::done`].
+    pub async fn next(&self) -> (Key, Urgency) {
         loop {
             let changed = self.changed.notified();
             let upcoming = {
                 let mut state = self.lock();
                 match state.take(Instant::now()) {
-                    Some(key) => return key,
+                    Some(next) => return next,
                     None => state.upcoming(),
                 }
             };
@@ -122,7 +123,7 @@ impl State {
         }
     }
 
-    fn take(&mut self, now: Instant) -> Option<Key> {
+    fn take(&mut self, now: Instant) -> Option<(Key, Urgency)> {
         self.turns = self.turns.wrapping_add(1);
         let due = |lane: &BTreeMap<Place, Key>| lane.keys().next().copied().filter(|(time, _)| *time <= now);
         let heads: Vec<(usize, Place)> =
@@ -134,10 +135,10 @@ impl State {
         };
         let key = self.lanes.get_mut(index)?.remove(&place)?;
         let entry = self.entries.entry(key.clone()).or_default();
-        entry.place = None;
+        let urgency = entry.place.take().map_or(Urgency::Routine, |(urgency, _)| urgency);
         entry.running = true;
         self.in_flight += 1;
-        Some(key)
+        Some((key, urgency))
     }
 
     fn done(&mut self, key: &Key, next: Option<Instant>, now: Instant) {
@@ -188,7 +189,7 @@ mod tests {
     }
 
     fn take(queue: &Queue) -> Option<String> {
-        queue.next().now_or_never().map(|key| key.name)
+        queue.next().now_or_never().map(|(key, _)| key.name)
     }
 
     fn later(seconds: u64) -> Instant {
@@ -242,7 +243,7 @@ mod tests {
         queue.done(&key("a"), Some(later(60)));
         assert_eq!((take(&queue), queue.depth()), (None, 1));
         let before = Instant::now();
-        assert_eq!(queue.next().await.name, "a");
+        assert_eq!(queue.next().await, (key("a"), Urgency::Routine));
         assert_eq!(before.elapsed().as_secs(), 60);
         queue.done(&key("a"), Some(later(60)));
         queue.wake(&key("a"), Urgency::Routine);
@@ -265,7 +266,7 @@ mod tests {
         let queue = std::sync::Arc::new(Queue::default());
         let waiter = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.next().await.name }
+            async move { queue.next().await.0.name }
         });
         tokio::task::yield_now().await;
         queue.wake(&key("a"), Urgency::Routine);

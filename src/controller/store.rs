@@ -4,7 +4,9 @@
 //! Watch events and the answers to our own patches both come in here, and the newer version stays: a decision always
 //! sees its own writes, and a watch event that only brings them back changes nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod state;
+
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
@@ -12,9 +14,12 @@ use tokio::sync::watch;
 
 use super::key::Key;
 use super::slots::OrganizationKey;
-use crate::api::{ConditionType, Conditions, InputKind};
-use crate::decision::{Attempt, Holder, InputReference, Link, Memory, Version};
+use crate::api::{ConditionType, Conditions, InputKind, Reason};
+use crate::decision::{Attempt, Holder, InputReference, Link, Memory, Nudge, Version, stalled_by};
+use crate::endpoint::Origin;
 use crate::metrics;
+use crate::remote::CredentialId;
+use state::{Input, State, same_object};
 
 /// Everything that is known of one link.
 #[derive(Clone, Debug)]
@@ -29,6 +34,8 @@ pub struct Known {
     pub answered: Option<Arc<Attempt>>,
     /// Attempts at the Kubernetes API that failed in a row.
     pub kubernetes_failures: i32,
+    /// The API keys that it was last seen with.
+    pub credential: Option<CredentialId>,
 }
 
 /// The links and the objects that they refer to.
@@ -39,16 +46,6 @@ pub struct Store {
     config_maps: watch::Sender<bool>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    links: HashMap<Key, Known>,
-    inputs: HashMap<Input, Referred>,
-    /// The links of each organization: one, where nobody made a mistake.
-    organizations: HashMap<Arc<OrganizationKey>, BTreeSet<Key>>,
-    /// Uids of links that the API server said are gone, until the watch tells it, too: a late event brings none back.
-    gone: HashMap<Key, String>,
-}
-
 /// What a version of a resource means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -56,15 +53,6 @@ pub struct Applied {
     pub news: bool,
     /// Other links of the same organization, which are to be decided again.
     pub others: Vec<Key>,
-}
-
-type Input = (String, InputReference);
-
-/// An object that links refer to. Other objects of the cluster are not kept.
-#[derive(Debug)]
-struct Referred {
-    version: Version,
-    links: BTreeSet<String>,
 }
 
 impl Store {
@@ -131,6 +119,34 @@ impl Store {
             .min_by(|(this, _), (that, _)| this.cmp(that))?;
         let blocked = me.rank().is_none_or(|mine| rank < mine);
         blocked.then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
+    }
+
+    /// The API accepted these keys at this origin: the links there that wait for a person because of the origin or of the
+    /// same keys have a reason to try, once for each reason. Returns them.
+    pub fn nudge(&self, origin: &Origin, credential: CredentialId) -> Vec<Key> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let mut nudged = Vec::new();
+        for key in state.stalled.get(origin).into_iter().flatten() {
+            let Some(known) = state.links.get_mut(key) else { continue };
+            let Some(reason) = stalled_by(&known.link.status) else { continue };
+            let concerned = match reason {
+                Reason::Unauthorized | Reason::AccessListDenied | Reason::Forbidden => {
+                    known.credential == Some(credential)
+                }
+                Reason::TlsVerificationFailed
+                | Reason::EndpointUnavailable
+                | Reason::UnexpectedResponse
+                | Reason::ServiceUpgrading => true,
+                _ => false,
+            };
+            let spent = matches!(known.memory.nudge, Some(Nudge::Due(before) | Nudge::Spent(before)) if before == reason);
+            if concerned && !spent {
+                known.memory.nudge = Some(Nudge::Due(reason));
+                nudged.push(key.clone());
+            }
+        }
+        nudged
     }
 
     /// Returns as soon as a link refers to a ConfigMap.
@@ -235,6 +251,7 @@ impl Known {
             memory: Memory::default(),
             answered: None,
             kubernetes_failures: 0,
+            credential: None,
         }
     }
 
@@ -242,113 +259,6 @@ impl Known {
     fn rank(&self) -> Option<(Timestamp, Timestamp, &str)> {
         let held_since = self.link.status.link.as_ref()?.held_since.as_ref()?.0;
         Some((held_since, self.link.created, &self.link.uid))
-    }
-}
-
-impl State {
-    fn apply(&mut self, key: &Key, link: Link) -> Applied {
-        if self.gone.get(key).is_some_and(|gone| *gone == link.uid) {
-            return Applied::default();
-        }
-        let mut others = Vec::new();
-        let (news, before) = match self.links.get_mut(key) {
-            Some(known) if !newer(&link.resource_version, &known.link.resource_version) => {
-                return Applied::default();
-            }
-            Some(known) if known.link.uid == link.uid => {
-                let before = known.link.references();
-                let news = !same_to_a_decision(&known.link, &link);
-                let held = known.rank().map(|rank| rank.0);
-                known.link = Arc::new(link);
-                if known.rank().map(|rank| rank.0) != held {
-                    others = self.rivals(key);
-                }
-                (news, before)
-            }
-            _ => {
-                let before = self.links.get(key).map(|known| known.link.references()).unwrap_or_default();
-                others = self.leave(key);
-                let known = Known::new(link);
-                if let Some(organization) = &known.organization {
-                    self.organizations.entry(organization.clone()).or_default().insert(key.clone());
-                }
-                let holds = known.rank().is_some();
-                self.links.insert(key.clone(), known);
-                if holds {
-                    others.extend(self.rivals(key));
-                }
-                (true, before)
-            }
-        };
-        self.refer(key, before);
-        Applied { news, others }
-    }
-
-    /// The other links of the same organization.
-    fn rivals(&self, key: &Key) -> Vec<Key> {
-        let organization = self.links.get(key).and_then(|known| known.organization.as_ref());
-        let all = organization.and_then(|organization| self.organizations.get(organization));
-        all.into_iter().flatten().filter(|other| *other != key).cloned().collect()
-    }
-
-    /// Takes a link out of its organization. Returns those that are left there, if it was the one that might have held it.
-    fn leave(&mut self, key: &Key) -> Vec<Key> {
-        let rivals = self.rivals(key);
-        let Some(known) = self.links.get(key) else { return Vec::new() };
-        let held = known.rank().is_some();
-        if let Some(organization) = known.organization.clone()
-            && let Some(all) = self.organizations.get_mut(&organization)
-        {
-            all.remove(key);
-            if all.is_empty() {
-                self.organizations.remove(&organization);
-            }
-        }
-        if held { rivals } else { Vec::new() }
-    }
-
-    fn observe_input(&mut self, input: &Input, version: Version) -> Vec<Key> {
-        let Some(referred) = self.inputs.get_mut(input).filter(|known| is_news(&known.version, &version))
-        else {
-            return Vec::new();
-        };
-        referred.version = version;
-        referred.links.iter().map(|name| Key { namespace: input.0.clone(), name: name.clone() }).collect()
-    }
-
-    fn remove(&mut self, key: &Key, uid: &str) -> Option<Vec<Key>> {
-        let known = self.links.get(key).is_some_and(|known| known.link.uid == uid);
-        known.then(|| self.forget(key))
-    }
-
-    /// Forgets a link. Returns other links that are to be decided again.
-    fn forget(&mut self, key: &Key) -> Vec<Key> {
-        let others = self.leave(key);
-        if let Some(known) = self.links.remove(key) {
-            self.refer(key, known.link.references());
-        }
-        others
-    }
-
-    /// Notes what a link refers to, where it referred to `before`. What nobody refers to any more is forgotten.
-    fn refer(&mut self, key: &Key, before: Vec<InputReference>) {
-        let now = self.links.get(key).map(|known| known.link.references()).unwrap_or_default();
-        for reference in before.into_iter().filter(|reference| !now.contains(reference)) {
-            let input = (key.namespace.clone(), reference);
-            if let Some(referred) = self.inputs.get_mut(&input) {
-                referred.links.remove(&key.name);
-                if referred.links.is_empty() {
-                    self.inputs.remove(&input);
-                }
-            }
-        }
-        for reference in now {
-            let referred = self
-                .inputs
-                .entry((key.namespace.clone(), reference))
-                .or_insert_with(|| Referred { version: Version::Unknown, links: BTreeSet::new() });
-            referred.links.insert(key.name.clone());
-        }
     }
 }
 
@@ -365,38 +275,6 @@ impl metrics::Links for Arc<Store> {
                 ready: conditions.is_some_and(|all| all.is_true(ConditionType::Ready)),
             });
         }
-    }
-}
-
-/// Whether one resourceVersion is newer than another. They are numbers that grow (KEP-5504); where a server gives
-/// something else, what comes later counts as newer.
-fn newer(this: &str, that: &str) -> bool {
-    match (this.parse::<u64>(), that.parse::<u64>()) {
-        (Ok(this), Ok(that)) => this > that,
-        _ => this != that,
-    }
-}
-
-fn same_to_a_decision(old: &Link, new: &Link) -> bool {
-    let mut old = old.clone();
-    old.resource_version.clone_from(&new.resource_version);
-    old == *new
-}
-
-fn is_news(known: &Version, version: &Version) -> bool {
-    match (known, version) {
-        (
-            Version::Present { uid: known_uid, resource_version: known },
-            Version::Present { uid, resource_version },
-        ) if known_uid == uid => newer(resource_version, known),
-        _ => known != version,
-    }
-}
-
-fn same_object(this: &Version, that: &Version) -> bool {
-    match (this, that) {
-        (Version::Present { uid: this, .. }, Version::Present { uid: that, .. }) => this == that,
-        _ => false,
     }
 }
 

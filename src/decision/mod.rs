@@ -24,7 +24,7 @@ pub use observe::{
     Version, View,
 };
 pub use outcome::{Attempt, Call, CallFailure, Outcome, Settled, settle};
-pub use status::{Announcement, announcement};
+pub use status::{Announcement, announcement, stalled_by};
 
 #[cfg(test)]
 mod tests;

@@ -263,6 +263,12 @@ pub(super) fn cause_of(conditions: &Vec<Condition>) -> Option<Reason> {
     }
 }
 
+/// What a link waits for a person for.
+pub fn stalled_by(status: &MigrationLinkStatus) -> Option<Reason> {
+    let conditions = status.conditions.as_ref().filter(|all| all.is_true(ConditionType::Stalled))?;
+    cause_of(conditions)
+}
+
 /// The reason for not being ready.
 pub(super) fn reason_of(conditions: &Vec<Condition>) -> Option<Reason> {
     conditions.of(ConditionType::Ready).filter(|ready| ready.status != "True")?.reason.parse().ok()

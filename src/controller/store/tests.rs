@@ -8,6 +8,7 @@ use super::*;
 use crate::api::{
     DeletionPolicy, DriftPolicy, InputKind, LinkRecord, MigrationLink, MigrationLinkSpec, SecretReference,
 };
+use crate::remote::{ApiKeys, CredentialIds};
 
 fn link(uid: &str, version: u64, secret: &str) -> Link {
     let resource: MigrationLink = serde_json::from_value(json!({
@@ -188,6 +189,58 @@ fn a_holder_that_is_replaced_by_another_resource_of_its_name_holds_nothing() {
     assert_eq!(store.holder(&key("b")), None);
     store.apply(of_organization("b", 5, Some("00:00:03")));
     assert_eq!(store.apply(of_organization("b", 6, None)).others, [key("a")], "its status was wiped");
+}
+
+/// A link that waits for a person because of this.
+fn stalled(name: &str, version: u64, reason: Option<Reason>) -> Link {
+    let mut link = of_organization(name, version, None);
+    link.status.conditions = reason.map(|reason| {
+        let mut conditions = Vec::new();
+        let now = Time("2026-01-01T00:00:00Z".parse().unwrap());
+        for (kind, status) in [(ConditionType::Ready, "False"), (ConditionType::Stalled, "True")] {
+            conditions.set(kind, status, reason.as_str(), "Do this.", 1, &now);
+        }
+        conditions
+    });
+    link
+}
+
+#[test]
+fn a_success_gives_those_a_reason_that_wait_because_of_the_same_keys_or_origin() {
+    let ids = CredentialIds::default();
+    let origin: Origin = "https://cloud.mongodb.com".parse().unwrap();
+    let credential =
+        |public: &str| ids.of(&origin, &ApiKeys { public: public.into(), private: "private".into() });
+    let store = Store::default();
+    let key = |name: &str| Key { namespace: "n".into(), name: name.into() };
+    let nudge = |keys: &str| -> Vec<String> {
+        store.nudge(&origin, credential(keys)).into_iter().map(|key| key.name).collect()
+    };
+    for (name, reason) in [
+        ("tls", Some(Reason::TlsVerificationFailed)),
+        ("list", Some(Reason::AccessListDenied)),
+        ("others", Some(Reason::AccessListDenied)),
+        ("token", Some(Reason::TokenRejected)),
+        ("well", None),
+    ] {
+        store.apply(stalled(name, 1, reason));
+        let keys = if name == "others" { "b" } else { "a" };
+        store.remember(&key(name), name, |known| known.credential = Some(credential(keys)));
+    }
+    assert_eq!(nudge("a"), ["list", "tls"]);
+    assert_eq!(nudge("a"), [""; 0], "once for each reason");
+    assert_eq!(nudge("b"), ["others"]);
+    store.remember(&key("tls"), "tls", |known| {
+        known.memory.nudge = Some(Nudge::Spent(Reason::TlsVerificationFailed))
+    });
+    assert_eq!(nudge("a"), [""; 0]);
+    store.apply(stalled("tls", 2, Some(Reason::Unauthorized)));
+    assert_eq!(nudge("a"), ["tls"], "another reason");
+    for name in ["tls", "list", "others"] {
+        store.apply(stalled(name, 3, None));
+    }
+    store.remove(&key("token"), "token");
+    assert!(store.lock().stalled.is_empty());
 }
 
 const NAMESPACE: &str = "n";
