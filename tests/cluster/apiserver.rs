@@ -118,6 +118,9 @@ async fn an_outage_of_the_api_server_loses_nothing_and_repeats_nothing() {
         .operator()
         .arg(format!("--allowed-origin={}", cloud.origin()))
         .arg("--sync-interval=24h")
+        .arg(format!("--lease-namespace={}", tenant.namespace))
+        // Long enough to outlast the outage. One that lasts longer ends the operator.
+        .arg("--lease-duration=5m")
         .env("KUBECONFIG", &kubeconfig)
         .start()
         .await;

@@ -180,11 +180,13 @@ async fn who_is_told_to_stop_records_the_answer_that_is_under_way() {
 #[tokio::test]
 async fn after_a_crash_in_a_post_the_same_token_is_sent_once_more() {
     let (tenant, cloud) = (Tenant::new().await, Cloud::start().await);
-    let mut first = operator(&tenant, &cloud).start().await;
+    // The next one has to wait until the lease of the first expires.
+    let operator = || operator(&tenant, &cloud).arg("--lease-duration=5s");
+    let mut first = operator().start().await;
     post_under_way(&tenant, &cloud, Duration::from_secs(10)).await;
     first.kill().await;
     assert_eq!(status(&tenant).await.observed_generation, Some(-1));
-    let _second = operator(&tenant, &cloud).start().await;
+    let _second = operator().start().await;
     tenant.wait_for_ready("link", "True", "Synced").await;
     assert_eq!(cloud.calls(), Calls { challenges: 2, posts: 2, ..Calls::default() });
     assert_eq!(cloud.simulator.link_token(ORG_ID).as_deref(), Some("a-link-token"));

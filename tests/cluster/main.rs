@@ -17,6 +17,7 @@ mod crd;
 mod crowd;
 mod failures;
 mod inputs;
+mod leader;
 mod lifecycle;
 mod proxy;
 mod rbac;

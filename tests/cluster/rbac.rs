@@ -1,6 +1,7 @@
 //! The rights that are shipped: enough for everything that the operator does, each one needed, and what is missing is said.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
@@ -8,6 +9,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use migrationlink_operator::api::{ConditionType, Conditions};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{
     Cloud, ControlPlane, ORG_ID, Operator, Requests, Rights, Tenant, eventually, link_spec, user,
@@ -19,8 +21,9 @@ const RECONCILE_AT: &str = "migrationlink.dev/reconcile-at";
 async fn the_shipped_role_of_one_namespace_is_enough_and_used_to_the_full() {
     let tenant = Tenant::new().await;
     let cloud = Cloud::start().await;
-    let operator = tenant.operator().arg(format!("--allowed-origin={}", cloud.origin())).start().await;
-    let requests = story(&tenant, &cloud, operator).await;
+    let copy = || tenant.operator().arg(format!("--allowed-origin={}", cloud.origin()));
+    let copies = [copy().start().await, copy().start().await];
+    let requests = story(&tenant, &cloud, copies).await;
     for request in &requests.0 {
         assert_eq!(request.namespace, tenant.namespace, "{request:?}");
     }
@@ -35,6 +38,11 @@ async fn the_shipped_role_of_one_namespace_is_enough_and_used_to_the_full() {
         (&tenant.namespace, "patch", "migrationlink.dev", "migrationlinks", false),
         (&tenant.namespace, "delete", "migrationlink.dev", "migrationlinks", false),
         (&tenant.namespace, "get", "", "configmaps", false),
+        (&tenant.namespace, "create", "coordination.k8s.io", "leases", true),
+        // Of any name.
+        (&tenant.namespace, "update", "coordination.k8s.io", "leases", false),
+        (&tenant.namespace, "delete", "coordination.k8s.io", "leases", false),
+        (&elsewhere.namespace, "create", "coordination.k8s.io", "leases", false),
         (&elsewhere.namespace, "get", "", "secrets", false),
         (&elsewhere.namespace, "list", "", "secrets", false),
         (&elsewhere.namespace, "list", "migrationlink.dev", "migrationlinks", false),
@@ -58,8 +66,9 @@ async fn the_shipped_cluster_role_is_enough_and_used_to_the_full() {
     let tenant = Tenant::on(&control_plane).await;
     let cloud = Cloud::start().await;
     let origin = format!("--allowed-origin={}", cloud.origin());
-    let operator = tenant.operator().cluster_wide().arg(origin).start().await;
-    let requests = story(&tenant, &cloud, operator).await;
+    let copy = || tenant.operator().cluster_wide().arg(&origin);
+    let copies = [copy().start().await, copy().start().await];
+    let requests = story(&tenant, &cloud, copies).await;
     assert_eq!(used(&requests), granted(&Rights::cluster_wide()));
     only_the_status_is_the_operators(&tenant).await;
 }
@@ -70,7 +79,8 @@ fn the_shipped_files_differ_only_in_their_scope() {
     let rights = Rights::namespaced("payments").granted();
     assert_eq!(rights, Rights::cluster_wide().granted());
     let resources: BTreeSet<_> = rights.iter().map(|(_, resource, _)| resource.as_str()).collect();
-    assert_eq!(resources, BTreeSet::from(["events", "migrationlinks", "migrationlinks/status", "secrets"]));
+    let expected = ["events", "leases", "migrationlinks", "migrationlinks/status", "secrets"];
+    assert_eq!(resources, BTreeSet::from(expected));
 }
 
 #[tokio::test]
@@ -97,6 +107,16 @@ async fn each_right_on_secrets_is_needed_named_when_it_is_missing_and_taken_up_w
 async fn each_right_on_events_is_needed_named_when_it_is_missing_and_taken_up_when_it_is_given() {
     each("events", async |verb| match verb {
         "create" | "patch" => events_unwritten(verb).await,
+        _ => panic!("no test takes {verb} away"),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_right_on_the_lease_is_needed_named_when_it_is_missing_and_taken_up_when_it_is_given() {
+    each("leases", async |verb| match verb {
+        "get" | "create" | "update" => lease_untaken(verb).await,
+        "watch" => lease_unwatched().await,
         _ => panic!("no test takes {verb} away"),
     })
     .await;
@@ -282,9 +302,67 @@ async fn events_unwritten(verb: &str) {
     .await;
 }
 
+/// Without `get`, `create` or `update` on leases: it does nothing, and does not end either.
+async fn lease_untaken(verb: &str) {
+    let tenant = Tenant::new().await;
+    let cloud = Cloud::start().await;
+    let origin = format!("--allowed-origin={}", cloud.origin());
+    let mut operator =
+        tenant.operator().arg(origin).arg("--lease-duration=5s").without(verb, "leases").spawn().await;
+    let sentence = format!("the operator's role lacks {verb} on leases (see deploy/rbac.yaml)");
+    says(&operator, &sentence).await;
+    eventually("it is not ready", async || match operator.probe("/readyz").await {
+        (503, why) if why.contains(&sentence) && why.contains(&tenant.namespace) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
+    tenant.create_link("link", link_spec(&cloud.base_url())).await;
+    eventually("it goes on trying", async || {
+        let refused = operator.requests().count(verb, "leases");
+        if refused >= 5 { Ok(()) } else { Err(format!("{refused} refused")) }
+    })
+    .await;
+    assert_eq!(operator.log().matches(&sentence).count(), 1, "said once: {}", operator.log());
+    assert_eq!(operator.probe("/livez").await.0, 200);
+    assert!(!operator.leads().await);
+    assert!(operator.requests().counts().is_empty() && cloud.simulator.journal().is_empty());
+
+    give_back(&tenant).await;
+    tenant.wait_for_ready("link", "True", "Synced").await;
+    operator.wait_until_ready().await;
+}
+
+/// Without `watch` on leases: who waits for its turn reads the lease again and again.
+async fn lease_unwatched() {
+    let tenant = Tenant::new().await;
+    let copy = || tenant.operator().arg("--lease-duration=5s").without("watch", "leases");
+    let mut first = copy().start().await;
+    first.wait_until_it_leads().await;
+    let second = copy().start().await;
+    says(&second, "the operator's role lacks watch on leases (see deploy/rbac.yaml)").await;
+    let reads = || second.requests().count("get", "leases");
+    let before = reads();
+    eventually("it is read again and again", async || match reads() - before {
+        again if again >= 3 => Ok(()),
+        again => Err(format!("{again} times")),
+    })
+    .await;
+    give_back(&tenant).await;
+    eventually("it is not read any more", async || {
+        let before = reads();
+        sleep(Duration::from_secs(2)).await;
+        if reads() == before { Ok(()) } else { Err("it is".to_owned()) }
+    })
+    .await;
+    assert_eq!(first.stop().await, Some(0));
+    second.wait_until_it_leads().await;
+}
+
 /// Everything that takes a right: a link that comes before its Secret, a bad Secret, the same event twice, a first sync, a rotation, a
-/// conflict, and the end of the watches. No request of it is refused.
-async fn story(tenant: &Tenant<'_>, cloud: &Cloud, mut operator: Operator<'_>) -> Requests {
+/// conflict, another copy that takes over, and the end of the watches. No request of it is refused.
+async fn story(tenant: &Tenant<'_>, cloud: &Cloud, copies: [Operator<'_>; 2]) -> Requests {
+    let [mut operator, mut second] = copies;
     tenant.create_link("link", link_spec(&cloud.base_url())).await;
     same_event_twice(tenant).await;
     tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
@@ -304,9 +382,11 @@ async fn story(tenant: &Tenant<'_>, cloud: &Cloud, mut operator: Operator<'_>) -
     })
     .await;
     assert_eq!(operator.stop().await, Some(0));
+    second.wait_until_it_leads().await;
+    assert_eq!(second.stop().await, Some(0));
     eventually("the watches are in the audit log", async || {
         let requests = operator.requests();
-        let ended = ["migrationlinks", "secrets"].iter().all(|of| requests.count("watch", of) > 0);
+        let ended = ["leases", "migrationlinks", "secrets"].iter().all(|of| requests.count("watch", of) > 0);
         if ended { Ok(()) } else { Err(format!("{requests:?}")) }
     })
     .await;

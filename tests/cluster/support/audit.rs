@@ -43,11 +43,17 @@ impl Requests {
         Self(self.0[earlier.0.len()..].to_vec())
     }
 
+    /// Those that are not about the lease, which goes on all the time.
+    pub fn besides_the_lease(&self) -> impl Iterator<Item = &Request> {
+        self.0.iter().filter(|request| request.resource != "leases")
+    }
+
     /// How many there are of each kind, such as `"patch migrationlinks/status"`. Lists and watches are left out: how often they are
-    /// begun anew is the client's affair.
+    /// begun anew is the client's affair. So are those about the lease.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for request in self.0.iter().filter(|request| !matches!(request.verb.as_str(), "list" | "watch")) {
+        let counted = |request: &&Request| !matches!(request.verb.as_str(), "list" | "watch");
+        for request in self.besides_the_lease().filter(counted) {
             *counts.entry(format!("{} {}", request.verb, request.resource)).or_default() += 1;
         }
         counts

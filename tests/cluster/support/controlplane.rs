@@ -117,6 +117,13 @@ impl ControlPlane {
         &self.dir
     }
 
+    /// Sends kube-apiserver a signal: `STOP` lets every request hang until `CONT`. Only for a control plane of the test's own.
+    pub fn signal_api_server(&self, signal: &str) {
+        let pid = fs::read_to_string(self.dir.join("kube-apiserver.pid")).expect("up has written it");
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", pid.trim())]).status();
+        assert!(sent.expect("a shell sends signals").success(), "{signal}");
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> Kubeconfig {
         Kubeconfig::read_from(self.dir.join("kubeconfig")).expect("up has written it")

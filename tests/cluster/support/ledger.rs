@@ -34,7 +34,7 @@ impl<'a> Ledger<'a> {
         Self { operator, cloud, before: operator.requests() }
     }
 
-    /// Waits until exactly this was asked of both APIs, and sees that nothing more comes. Lists and watches do not count.
+    /// Waits until exactly this was asked of both APIs, and sees that nothing more comes. Lists, watches and the lease do not count.
     pub async fn expect(&self, kubernetes: &[(&str, usize)], calls: Calls) {
         let wanted: BTreeMap<String, usize> =
             kubernetes.iter().map(|(request, count)| ((*request).to_owned(), *count)).collect();

@@ -220,12 +220,27 @@ impl Operator<'_> {
         Requests::of(self.control_plane, &self.user)
     }
 
+    /// Whether it is the copy that works.
+    pub async fn leads(&self) -> bool {
+        self.metrics().await.contains("migrationlink_leader 1\n")
+    }
+
+    /// Waits until it is the copy that works.
+    pub async fn wait_until_it_leads(&self) {
+        eventually("it leads", async || if self.leads().await { Ok(()) } else { Err(self.log()) }).await;
+    }
+
     /// Asks it to end (SIGTERM), and gives its exit code; None if a signal ended it.
     pub async fn stop(&mut self) -> Option<i32> {
-        let pid = self.child.id().expect("the operator runs");
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await;
-        assert!(sent.expect("a shell sends signals").success());
+        self.signal("TERM").await;
         self.wait().await
+    }
+
+    /// Sends it a signal: `STOP` freezes it until `CONT`.
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("the operator runs");
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status().await;
+        assert!(sent.expect("a shell sends signals").success());
     }
 
     /// Ends it as a crash does (SIGKILL).

@@ -7,7 +7,6 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::Value;
 
 use super::eventually;
 
@@ -19,11 +18,19 @@ pub const SERVICE_ACCOUNT: &str = "migrationlink-operator";
 /// Rights of the operator in a test.
 pub struct Rights {
     manifests: Vec<DynamicObject>,
-    shipped: BTreeSet<Right>,
+    shipped: Vec<Grant>,
     /// Namespace of the ServiceAccount.
     pub home: String,
-    /// Where the rights hold; everywhere if absent.
-    scope: Option<String>,
+}
+
+/// A right and where it holds.
+#[derive(PartialEq)]
+struct Grant {
+    right: Right,
+    /// Everywhere if absent.
+    namespace: Option<String>,
+    /// The one object that it is for; all if absent.
+    name: Option<String>,
 }
 
 /// API group, resource, verb.
@@ -33,33 +40,37 @@ impl Rights {
     /// `deploy/rbac-namespaced.yaml` for this namespace.
     pub fn namespaced(namespace: &str) -> Self {
         let text = read("rbac-namespaced.yaml").replace(SHIPPED_NAMESPACE, namespace);
-        Self::new(&text, namespace, Some(namespace.to_owned()))
+        Self::new(&text, namespace)
     }
 
     /// `deploy/rbac.yaml` as it is.
     pub fn cluster_wide() -> Self {
-        Self::new(&read("rbac.yaml"), SHIPPED_NAMESPACE, None)
+        Self::new(&read("rbac.yaml"), SHIPPED_NAMESPACE)
     }
 
-    fn new(text: &str, home: &str, scope: Option<String>) -> Self {
+    fn new(text: &str, home: &str) -> Self {
         let manifests = serde_saphyr::from_multiple(text).expect("the shipped manifests are YAML");
-        let mut rights = Self { manifests, shipped: BTreeSet::new(), home: home.to_owned(), scope };
-        rights.shipped = rights.granted();
+        let mut rights = Self { manifests, shipped: Vec::new(), home: home.to_owned() };
+        rights.shipped = rights.grants();
         rights
     }
 
     /// Takes one verb on one resource (`secrets`, `migrationlinks/status`) out of the shipped rules.
     pub fn remove(&mut self, verb: &str, resource: &str) {
         let before = self.granted().len();
-        let mut rules = self.rules();
-        for rule in &mut rules {
-            if rule.resources.iter().flatten().any(|found| found == resource) {
-                rule.verbs.retain(|found| found != verb);
+        for manifest in &mut self.manifests {
+            let mut rules = rules(manifest);
+            for rule in &mut rules {
+                if rule.resources.iter().flatten().any(|found| found == resource) {
+                    rule.verbs.retain(|found| found != verb);
+                }
+            }
+            // A rule without verbs is refused by the API server.
+            rules.retain(|rule| !rule.verbs.is_empty());
+            if let Some(before) = manifest.data.get_mut("rules") {
+                *before = serde_json::to_value(rules).expect("rules are JSON");
             }
         }
-        // A rule without verbs is refused by the API server.
-        rules.retain(|rule| !rule.verbs.is_empty());
-        *self.role() = serde_json::to_value(rules).expect("rules are JSON");
         assert!(self.granted().len() < before, "the shipped role has no {verb} on {resource}");
     }
 
@@ -78,12 +89,12 @@ impl Rights {
                 .await
                 .expect("a shipped manifest is applied");
         }
-        let granted = self.granted();
-        for right in &self.shipped {
-            let wanted = granted.contains(right);
-            let (group, resource, verb) = right;
+        let granted = self.grants();
+        for grant in &self.shipped {
+            let wanted = granted.contains(grant);
+            let (group, resource, verb) = &grant.right;
             eventually(&format!("{verb} on {resource} is {wanted}"), async || {
-                let allowed = self.review(client, right).await;
+                let allowed = self.review(client, grant).await;
                 if allowed == wanted {
                     Ok(())
                 } else {
@@ -94,7 +105,8 @@ impl Rights {
         }
     }
 
-    async fn review(&self, client: &Client, (group, resource, verb): &Right) -> bool {
+    async fn review(&self, client: &Client, grant: &Grant) -> bool {
+        let (group, resource, verb) = &grant.right;
         let (resource, subresource) = match resource.split_once('/') {
             Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
             None => (resource.as_str(), None),
@@ -107,7 +119,8 @@ impl Rights {
                     resource: Some(resource.to_owned()),
                     subresource,
                     verb: Some(verb.clone()),
-                    namespace: self.scope.clone(),
+                    namespace: grant.namespace.clone(),
+                    name: grant.name.clone(),
                     ..ResourceAttributes::default()
                 }),
                 ..SubjectAccessReviewSpec::default()
@@ -120,30 +133,33 @@ impl Rights {
 
     /// Every right that the rules give.
     pub fn granted(&self) -> BTreeSet<Right> {
-        let rules = self.rules();
-        let mut rights = BTreeSet::new();
-        for rule in &rules {
-            for group in rule.api_groups.iter().flatten() {
-                for resource in rule.resources.iter().flatten() {
-                    rights.extend(
-                        rule.verbs.iter().map(|verb| (group.clone(), resource.clone(), verb.clone())),
-                    );
+        self.grants().into_iter().map(|grant| grant.right).collect()
+    }
+
+    fn grants(&self) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        for manifest in &self.manifests {
+            for rule in rules(manifest) {
+                let name = rule.resource_names.iter().flatten().next().cloned();
+                for group in rule.api_groups.iter().flatten() {
+                    for resource in rule.resources.iter().flatten() {
+                        grants.extend(rule.verbs.iter().map(|verb| Grant {
+                            right: (group.clone(), resource.clone(), verb.clone()),
+                            namespace: manifest.metadata.namespace.clone(),
+                            name: name.clone(),
+                        }));
+                    }
                 }
             }
         }
-        rights
+        grants
     }
+}
 
-    fn rules(&self) -> Vec<PolicyRule> {
-        let roles = self.manifests.iter().filter_map(|manifest| manifest.data.get("rules"));
-        roles
-            .flat_map(|rules| serde_json::from_value::<Vec<PolicyRule>>(rules.clone()).expect("rules"))
-            .collect()
-    }
-
-    fn role(&mut self) -> &mut Value {
-        self.manifests.iter_mut().find_map(|manifest| manifest.data.get_mut("rules")).expect("a role")
-    }
+/// The rules of a role; none of anything else.
+fn rules(manifest: &DynamicObject) -> Vec<PolicyRule> {
+    let rules = manifest.data.get("rules").cloned();
+    rules.map(|rules| serde_json::from_value(rules).expect("rules")).unwrap_or_default()
 }
 
 /// The operator's user name at the API server.
