@@ -137,7 +137,7 @@ fn rows() -> Vec<Row> {
         unknown("no-route", "HTTP 404 RESOURCE_NOT_FOUND").refused(error(404, "RESOURCE_NOT_FOUND")),
         unknown("some-404", "HTTP 404 UNEXPECTED_ERROR").refused(error(404, "UNEXPECTED_ERROR")),
         unknown("gone-at-the-poll", "HTTP 404 ORG_NOT_FOUND").polled(error(404, "ORG_NOT_FOUND")),
-        rejected("version-gone", "HTTP 410 VERSION_GONE").refused(error(410, "VERSION_GONE")),
+        rejected("http-410", "HTTP 410 VERSION_GONE").refused(error(410, "VERSION_GONE")),
         rejected("method", "HTTP 405 METHOD_NOT_ALLOWED").refused(error(405, "METHOD_NOT_ALLOWED")),
         rejected("conflict-at-the-poll", "HTTP 409 UNEXPECTED_ERROR").polled(error(409, "UNEXPECTED_ERROR")),
         rejected("bad-poll", "HTTP 400 VALIDATION_ERROR").polled(error(400, "VALIDATION_ERROR")),
