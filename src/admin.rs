@@ -216,7 +216,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
-    use crate::metrics::{Link, Links};
+    use crate::metrics::{Link, Links, Paced};
 
     const LOCAL: &str = "127.0.0.1:0";
 
@@ -243,6 +243,18 @@ mod tests {
         fn for_each(&self, _: &mut dyn FnMut(Link<'_>)) {}
     }
 
+    struct Unpaced;
+
+    impl Paced for Unpaced {
+        fn held(&self) -> [(&'static str, usize); 3] {
+            [("turn", 0), ("rate_limited", 0), ("unavailable", 0)]
+        }
+
+        fn breaker_openings(&self) -> u64 {
+            0
+        }
+    }
+
     struct Running {
         addresses: Vec<SocketAddr>,
         health: Arc<Switch>,
@@ -257,7 +269,7 @@ mod tests {
         let (stop, stopped) = oneshot::channel();
         let serve = servers.serve(
             Arc::clone(&health) as Arc<dyn Health>,
-            Arc::new(Metrics::new(NoLinks)),
+            Arc::new(Metrics::new(NoLinks, Unpaced)),
             stopped.map(drop),
         );
         Running { addresses, health, stop, task: tokio::spawn(serve) }

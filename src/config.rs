@@ -13,13 +13,14 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::duration;
 use crate::endpoint::{InvalidEndpoint, Origin};
+use crate::rate::Rate;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// What the program was asked to do.
 #[derive(Debug)]
 pub enum Invocation {
     /// Run the operator.
-    Run(Config),
+    Run(Box<Config>),
     /// Print the CustomResourceDefinition.
     Crd,
 }
@@ -45,7 +46,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator: the default
-    Run(Config),
+    Run(Box<Config>),
     /// Print the CustomResourceDefinition
     Crd,
 }
@@ -75,6 +76,18 @@ pub struct Config {
     /// Links worked on at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
+
+    /// Links that call the same origin at the same time
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub origin_concurrency: u16,
+
+    /// Calls with the same API key, in a second or minute; 0 for no limit
+    #[arg(long, value_name = "RATE", default_value = "10/s")]
+    pub api_rate: Rate,
+
+    /// Calls to the same origin, in a second or minute; 0 for no limit
+    #[arg(long, value_name = "RATE", default_value = "100/s")]
+    pub origin_rate: Rate,
 
     /// Time between two checks of a link that is SYNCED, 1m to 24h
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = sync_interval)]
@@ -180,7 +193,7 @@ pub fn parse(
         .map_err(|error| without_password(with_variable(error)))?;
     let mut config = match cli.command {
         Some(Command::Run(config)) => config,
-        None => cli.config,
+        None => Box::new(cli.config),
         Some(Command::Crd) => return Ok(Invocation::Crd),
     };
     config.watch_namespaces.sort();
@@ -277,7 +290,7 @@ mod tests {
         let args = args.split_whitespace().map(OsString::from);
         let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
         match parse(args, env) {
-            Ok(Invocation::Run(config)) => Ok(config),
+            Ok(Invocation::Run(config)) => Ok(*config),
             Ok(Invocation::Crd) => Err("crd".to_owned()),
             Err(error) => {
                 assert_eq!(error.exit_code(), 2);
@@ -292,6 +305,9 @@ mod tests {
             watch_namespaces: Vec::new(),
             secret_access: SecretAccess::Watch,
             concurrency: 64,
+            origin_concurrency: 32,
+            api_rate: "10/s".parse().unwrap(),
+            origin_rate: "100/s".parse().unwrap(),
             sync_interval: Duration::from_mins(15),
             health_probe_bind_address: BindAddress::Any(8081),
             metrics_bind_address: BindAddress::Any(8080),
@@ -308,6 +324,9 @@ mod tests {
             ("watch-namespace", "b,a,b"),
             ("secret-access", "get"),
             ("concurrency", "1"),
+            ("origin-concurrency", "2"),
+            ("api-rate", "30/m"),
+            ("origin-rate", "0"),
             ("sync-interval", "1h30m"),
             ("health-probe-bind-address", "127.0.0.1:9000"),
             ("metrics-bind-address", "0"),
@@ -323,6 +342,9 @@ mod tests {
             watch_namespaces: vec!["a".to_owned(), "b".to_owned()],
             secret_access: SecretAccess::Get,
             concurrency: 1,
+            origin_concurrency: 2,
+            api_rate: "30/m".parse().unwrap(),
+            origin_rate: Rate::OFF,
             sync_interval: Duration::from_mins(90),
             health_probe_bind_address: BindAddress::At("127.0.0.1:9000".parse().unwrap()),
             metrics_bind_address: BindAddress::Off,
@@ -392,6 +414,9 @@ mod tests {
             ("watch-namespace", "-a", "a namespace has at most 63 characters"),
             ("secret-access", "list", "[possible values: watch, get]"),
             ("concurrency", "0", "0 is not in 1..=65535"),
+            ("origin-concurrency", "0", "0 is not in 1..=65535"),
+            ("api-rate", "10", "write calls per second or minute, such as 10/s or 30/m, or 0 for no limit"),
+            ("origin-rate", "-1/s", "write calls per second or minute"),
             ("sync-interval", "15", "write a duration such as"),
             ("sync-interval", "-15m", "write a duration such as"),
             ("sync-interval", "99999999999999999999h", "write a duration such as"),

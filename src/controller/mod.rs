@@ -7,6 +7,7 @@ mod explain;
 mod health;
 mod key;
 mod kubernetes;
+mod pacing;
 mod queue;
 mod reconcile;
 mod store;
@@ -15,6 +16,7 @@ mod watch;
 use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::hash::BuildHasher;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +31,7 @@ use tokio::time::{Instant, timeout};
 
 pub use client::{ClientError, client};
 pub use health::ControllerHealth;
+pub use pacing::{Admission, Held, HeldWhy, Pacer, Pacing, Permit};
 pub use store::Store;
 
 use crate::decision::{SecretAccess, Settings};
@@ -50,6 +53,7 @@ const KUBERNETES_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Durat
 pub struct Controller {
     context: Arc<Context>,
     queue: Arc<Queue>,
+    pacer: Pacer,
     metrics: Arc<Metrics>,
     watches: Watches,
     links: Vec<(Option<String>, Arc<Progress>)>,
@@ -66,6 +70,8 @@ pub struct Parts {
     pub remote: remote::Client,
     /// Where the links are kept: the metrics read it, too.
     pub store: Arc<Store>,
+    /// How fast the HTTP API may be called: the metrics read it, too.
+    pub pacer: Pacer,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What the administrator set.
@@ -86,7 +92,7 @@ pub struct EndedEarly(&'static str);
 impl Controller {
     /// Puts the parts together. Nothing runs before [`Controller::run`].
     pub fn new(parts: Parts) -> Self {
-        let Parts { client, remote, store, metrics, settings, secret_access, namespaces, concurrency } =
+        let Parts { client, remote, store, pacer, metrics, settings, secret_access, namespaces, concurrency } =
             parts;
         let scopes: Vec<Option<String>> =
             if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
@@ -119,6 +125,7 @@ impl Controller {
         Self {
             context: Arc::new(context),
             queue,
+            pacer,
             metrics,
             watches,
             links,
@@ -174,6 +181,7 @@ impl Controller {
             });
         }
         self.until_known().await;
+        let mut pacing = pin!(self.pacer.run(&self.queue));
         let slots = Arc::new(Semaphore::new(self.concurrency));
         loop {
             let due = async {
@@ -182,6 +190,7 @@ impl Controller {
             };
             tokio::select! {
                 Some(_) = watching.join_next() => return EndedEarly("a watch"),
+                () = &mut pacing => return EndedEarly("the pacing"),
                 Some(ended) = passes.join_next() => {
                     if ended.is_err() {
                         return EndedEarly("a pass");
