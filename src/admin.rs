@@ -216,8 +216,6 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::oneshot;
 
-    use crate::metrics::{Link, Links};
-
     const LOCAL: &str = "127.0.0.1:0";
 
     #[derive(Default)]
@@ -237,12 +235,6 @@ mod tests {
         }
     }
 
-    struct NoLinks;
-
-    impl Links for NoLinks {
-        fn for_each(&self, _: &mut dyn FnMut(Link<'_>)) {}
-    }
-
     struct Running {
         addresses: Vec<SocketAddr>,
         health: Arc<Switch>,
@@ -257,7 +249,7 @@ mod tests {
         let (stop, stopped) = oneshot::channel();
         let serve = servers.serve(
             Arc::clone(&health) as Arc<dyn Health>,
-            Arc::new(Metrics::new(NoLinks)),
+            Arc::new(Metrics::new((), ())),
             stopped.map(drop),
         );
         Running { addresses, health, stop, task: tokio::spawn(serve) }

@@ -14,6 +14,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 
 use crate::duration;
 use crate::endpoint::{InvalidEndpoint, Origin};
+use crate::rate::Rate;
 use crate::telemetry::{LogFilter, LogFormat};
 
 /// What the program was asked to do.
@@ -76,6 +77,18 @@ pub struct Config {
     /// Links worked on at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
+
+    /// Links that call the same origin at the same time
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub origin_concurrency: u16,
+
+    /// Calls with the same API key, in a second or minute; 0 for no limit
+    #[arg(long, value_name = "RATE", default_value = "10/s")]
+    pub api_rate: Rate,
+
+    /// Calls to the same origin, in a second or minute; 0 for no limit
+    #[arg(long, value_name = "RATE", default_value = "100/s")]
+    pub origin_rate: Rate,
 
     /// Time between two checks of a link that is SYNCED, 1m to 24h
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = sync_interval)]
@@ -357,6 +370,9 @@ mod tests {
             watch_namespaces: Vec::new(),
             secret_access: SecretAccess::Watch,
             concurrency: 64,
+            origin_concurrency: 32,
+            api_rate: "10/s".parse().unwrap(),
+            origin_rate: "100/s".parse().unwrap(),
             sync_interval: Duration::from_mins(15),
             deletion_grace_period: GracePeriod::For(Duration::from_mins(10)),
             leader_elect: true,
@@ -378,6 +394,9 @@ mod tests {
             ("watch-namespace", "b,a,b"),
             ("secret-access", "get"),
             ("concurrency", "1"),
+            ("origin-concurrency", "2"),
+            ("api-rate", "30/m"),
+            ("origin-rate", "0"),
             ("sync-interval", "1h30m"),
             ("deletion-grace-period", "never"),
             ("leader-elect", "false"),
@@ -398,6 +417,9 @@ mod tests {
             watch_namespaces: vec!["a".to_owned(), "b".to_owned()],
             secret_access: SecretAccess::Get,
             concurrency: 1,
+            origin_concurrency: 2,
+            api_rate: "30/m".parse().unwrap(),
+            origin_rate: Rate::OFF,
             sync_interval: Duration::from_mins(90),
             deletion_grace_period: GracePeriod::Never,
             leader_elect: false,
@@ -472,6 +494,9 @@ mod tests {
             ("watch-namespace", "-a", "a namespace has at most 63 characters"),
             ("secret-access", "list", "[possible values: watch, get]"),
             ("concurrency", "0", "0 is not in 1..=65535"),
+            ("origin-concurrency", "0", "0 is not in 1..=65535"),
+            ("api-rate", "10", "write calls per second or minute, such as 10/s or 30/m, or 0 for no limit"),
+            ("origin-rate", "-1/s", "write calls per second or minute"),
             ("sync-interval", "15", "write a duration such as"),
             ("sync-interval", "-15m", "write a duration such as"),
             ("sync-interval", "99999999999999999999h", "write a duration such as"),

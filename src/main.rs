@@ -9,7 +9,9 @@ use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use migrationlink_operator::admin::{self, AdminError};
 use migrationlink_operator::config::{self, Config, Invocation};
-use migrationlink_operator::controller::{self, ClientError, Cluster, Controller, EndedEarly, Parts, Store};
+use migrationlink_operator::controller::{
+    self, ClientError, Cluster, Controller, EndedEarly, Pacer, Pacing, Parts, Store,
+};
 use migrationlink_operator::decision::{Origins, SecretAccess, Settings};
 use migrationlink_operator::leader::{self, Claim, Elector};
 use migrationlink_operator::metrics::Metrics;
@@ -97,7 +99,8 @@ async fn operate(config: &Config) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starts");
     let store = Arc::new(Store::default());
-    let metrics = Arc::new(Metrics::new(store.clone()));
+    let pacer = Pacer::new(pacing(config));
+    let metrics = Arc::new(Metrics::new(store.clone(), pacer.clone()));
     let transport = HttpTransport::new(&HttpOptions {
         extra_roots: extra_roots(config)?,
         user_agent: USER_AGENT.to_owned(),
@@ -114,6 +117,7 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         client: cluster.client()?,
         remote: Client::new(Arc::new(transport), metrics.clone()),
         store,
+        pacer,
         metrics: metrics.clone(),
         claim,
         settings: settings(config),
@@ -186,6 +190,14 @@ fn extra_roots(config: &Config) -> Result<Vec<Vec<u8>>, RunError> {
         std::fs::read(path).map_err(|source| RunError::CaFile { path: path.clone(), source })
     };
     config.ca_file.iter().map(read).collect()
+}
+
+fn pacing(config: &Config) -> Pacing {
+    Pacing {
+        origin_concurrency: usize::from(config.origin_concurrency),
+        api_rate: config.api_rate,
+        origin_rate: config.origin_rate,
+    }
 }
 
 fn settings(config: &Config) -> Settings {

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, text,
 };
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
@@ -56,6 +56,14 @@ pub trait Links: Send + Sync + 'static {
     fn for_each(&self, each: &mut dyn FnMut(Link<'_>));
 }
 
+/// How the remote API is paced right now. It is asked at each scrape.
+pub trait Paced: Send + Sync + 'static {
+    /// Links that are held back, by why: one of a fixed set of words each.
+    fn held(&self) -> [(&'static str, usize); 3];
+    /// How often an endpoint was given up until it answers again.
+    fn breaker_openings(&self) -> u64;
+}
+
 /// One link, for [`Links`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link<'a> {
@@ -92,9 +100,12 @@ struct Call {
 
 struct LinkCollector<L>(L);
 
+struct PaceCollector<P>(P);
+
 impl Metrics {
-    /// Metrics that nothing has been counted in yet. Those about links are computed from `links`.
-    pub fn new(links: impl Links) -> Self {
+    /// Metrics that nothing has been counted in yet. Those about links are computed from `links`, those about pacing from
+    /// `paced`.
+    pub fn new(links: impl Links, paced: impl Paced) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("migrationlink"),
             reconciles: Family::default(),
@@ -157,6 +168,7 @@ impl Metrics {
             "Whether this copy of the operator is the one that writes",
             metrics.leader.clone(),
         );
+        registry.register_collector(Box::new(PaceCollector(paced)));
         registry.register_collector(Box::new(LinkCollector(links)));
         metrics
     }
@@ -289,6 +301,42 @@ impl<L: Links> Collector for LinkCollector<L> {
     }
 }
 
+impl<P> fmt::Debug for PaceCollector<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PaceCollector")
+    }
+}
+
+impl<P: Paced> Collector for PaceCollector<P> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Links that wait for a call to the remote API, by what they wait for.";
+        let mut links_held = encoder.encode_descriptor("links_held", help, None, MetricType::Gauge)?;
+        for (why, links) in self.0.held() {
+            let links = ConstGauge::new(i64::try_from(links).unwrap_or(i64::MAX));
+            links.encode(links_held.encode_family(&[("why", why)])?)?;
+        }
+        let help = "How often an endpoint did not answer any more, so that one link at a time called it.";
+        let openings = encoder.encode_descriptor("breaker_openings", help, None, MetricType::Counter)?;
+        ConstCounter::new(self.0.breaker_openings()).encode(openings)
+    }
+}
+
+#[cfg(test)]
+impl Links for () {
+    fn for_each(&self, _: &mut dyn FnMut(Link<'_>)) {}
+}
+
+#[cfg(test)]
+impl Paced for () {
+    fn held(&self) -> [(&'static str, usize); 3] {
+        [("turn", 0), ("rate_limited", 0), ("unavailable", 0)]
+    }
+
+    fn breaker_openings(&self) -> u64 {
+        0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,6 +356,18 @@ mod tests {
         }
     }
 
+    struct Pace;
+
+    impl Paced for Pace {
+        fn held(&self) -> [(&'static str, usize); 3] {
+            [("turn", 4), ("rate_limited", 0), ("unavailable", 1000)]
+        }
+
+        fn breaker_openings(&self) -> u64 {
+            2
+        }
+    }
+
     #[test]
     fn the_text_of_a_scrape() {
         let cache = Cache::default();
@@ -317,7 +377,7 @@ mod tests {
             link("c", true, "Synced"),
             link("quote\"", false, ""),
         ];
-        let metrics = Metrics::new(cache);
+        let metrics = Metrics::new(cache, Pace);
         metrics.reconciled("publish", Duration::from_millis(7));
         metrics.queue_depth(12);
         metrics.api_exchange("link", Outcome::Status(200), Duration::from_millis(40));
@@ -350,7 +410,7 @@ mod tests {
     fn a_link_that_is_gone_leaves_no_series() {
         let cache = Cache::default();
         *cache.0.lock().unwrap() = vec![link("a", true, "Synced")];
-        let metrics = Metrics::new(cache.clone());
+        let metrics = Metrics::new(cache.clone(), Pace);
         assert!(
             metrics.encode().unwrap().contains(r#"migrationlink_ready{namespace="payments",name="a"} 1"#)
         );

@@ -219,6 +219,7 @@ mod tests {
             error_code: Some("SOME_CODE".into()),
             retry_after: None,
             maybe_effective: false,
+            shared: false,
         };
         explain(&organization, &failure)
     }

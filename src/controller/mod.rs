@@ -8,6 +8,7 @@ mod health;
 mod inputs;
 mod key;
 mod kubernetes;
+mod pacing;
 mod queue;
 mod reconcile;
 mod slots;
@@ -17,6 +18,7 @@ mod watch;
 use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::hash::BuildHasher;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ use tokio::time::{Instant, timeout};
 
 pub use client::{ClientError, Cluster, cluster};
 pub use health::ControllerHealth;
+pub use pacing::{Admission, Held, HeldWhy, Pacer, Pacing, Permit};
 pub use store::Store;
 
 use crate::api::InputKind;
@@ -41,7 +44,7 @@ use crate::remote;
 use events::Events;
 use key::Key;
 use kubernetes::{Kubernetes, KubernetesError};
-use queue::Queue;
+use queue::{Queue, Urgency};
 use reconcile::{Context, Done, reconcile};
 use slots::Slots;
 use watch::{Progress, Watches};
@@ -72,6 +75,8 @@ pub struct Parts {
     pub remote: remote::Client,
     /// Where the links are kept: the metrics read it, too.
     pub store: Arc<Store>,
+    /// How fast the HTTP API may be called: the metrics read it, too.
+    pub pacer: Pacer,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether this process may write.
@@ -100,8 +105,18 @@ pub enum EndedEarly {
 impl Controller {
     /// Puts the parts together. Nothing runs before [`Controller::run`].
     pub fn new(parts: Parts) -> Self {
-        let Parts { client, remote, store, metrics, claim, settings, secret_access, namespaces, concurrency } =
-            parts;
+        let Parts {
+            client,
+            remote,
+            store,
+            pacer,
+            metrics,
+            claim,
+            settings,
+            secret_access,
+            namespaces,
+            concurrency,
+        } = parts;
         let scopes: Vec<Option<String>> =
             if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
         let progress = |what: &str| {
@@ -127,6 +142,7 @@ impl Controller {
             queue: queue.clone(),
             kubernetes,
             remote,
+            pacer,
             slots: Slots::default(),
             events,
             metrics: metrics.clone(),
@@ -237,29 +253,31 @@ impl Controller {
         self.context.settings.started_at = (self.context.clock)();
         let _ = self.working.set(Instant::now());
         let context = Arc::new(self.context);
-        let slots = Arc::new(Semaphore::new(self.concurrency));
+        let mut pacing = pin!(context.pacer.run(&self.queue));
+        let places = Arc::new(Semaphore::new(self.concurrency));
         loop {
             let due = async {
-                let slot = slots.clone().acquire_owned().await;
-                (slot, self.queue.next().await)
+                let place = places.clone().acquire_owned().await;
+                (place, self.queue.next().await)
             };
             tokio::select! {
                 Some(_) = watching.join_next() => return EndedEarly::Task("a watch"),
+                () = &mut pacing => return EndedEarly::Task("the pacing"),
                 Some(ended) = passes.join_next() => {
                     if ended.is_err() {
                         return EndedEarly::Task("a pass");
                     }
                 }
-                (slot, (key, urgency)) = due => {
+                (place, (key, urgency)) = due => {
                     // Whoever was stopped for a while finds out here, and not from a timer.
                     if !claim.holds() {
                         return EndedEarly::ClaimLost(claim.lost().await);
                     }
                     self.metrics.queue_depth(self.queue.depth());
-                    let pass = pass(context.clone(), self.queue.clone(), self.metrics.clone(), key);
+                    let pass = pass(context.clone(), key, urgency);
                     passes.spawn(async move {
                         pass.await;
-                        drop(slot);
+                        drop(place);
                     });
                 }
             }
@@ -284,10 +302,11 @@ impl Controller {
     }
 }
 
-async fn pass(context: Arc<Context>, queue: Arc<Queue>, metrics: Arc<Metrics>, key: Key) {
+async fn pass(context: Arc<Context>, key: Key, urgency: Urgency) {
+    let (queue, metrics) = (&context.queue, &context.metrics);
     let running = metrics.reconcile_started();
     let began = Instant::now();
-    let done = reconcile(&context, &key).await;
+    let done = reconcile(&context, &key, urgency).await;
     drop(running);
     let (outcome, next) = match done {
         Done::Until(until) => ("done", until.map(|until| instant(until, (context.clock)()))),

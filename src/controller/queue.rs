@@ -21,7 +21,7 @@ pub enum Urgency {
 }
 
 /// Every so many turns the oldest due link goes first, however urgent the others are: nothing starves.
-const FAIR_TURN: u64 = 8;
+pub(super) const FAIR_TURN: u64 = 8;
 
 /// The links that wait or are being worked on.
 #[derive(Debug, Default)]

@@ -11,18 +11,20 @@ use super::events::Events;
 use super::inputs::{self, Reading};
 use super::key::Key;
 use super::kubernetes::{Kubernetes, KubernetesError};
+use super::pacing::{self, Admission, Pacer, Permit};
 use super::queue::{Queue, Urgency};
 use super::slots::{Slots, Taken};
 use super::store::{Known, Store};
 use super::watch::Scope;
 use crate::api::{FINALIZER, InputKind, MigrationLinkStatus};
 use crate::decision::{
-    Announcement, Call, InputReference, Link, Release, SecretAccess, Settings, Settled, Step, Version, View,
-    announcement, decide,
+    Announcement, Call, Held, HeldWhy, InputReference, Link, Release, SecretAccess, Settings, Settled, Step,
+    Version, View, announcement, decide,
 };
 use crate::leader::Claim;
 use crate::metrics::Metrics;
-use crate::remote::Client;
+use crate::remote::pacing::Verdict;
+use crate::remote::{Client, CredentialId};
 
 /// More steps than any pass needs. A pass that takes more is cut, so that a defect cannot become a hot loop.
 const MOST_STEPS: usize = 16;
@@ -39,6 +41,8 @@ pub struct Context {
     pub kubernetes: Kubernetes,
     /// The HTTP API.
     pub remote: Client,
+    /// How fast the HTTP API may be called.
+    pub pacer: Pacer,
     /// The organizations that are being written to.
     pub slots: Slots,
     /// Where events go.
@@ -103,9 +107,12 @@ pub enum Done {
 }
 
 /// Works on one link until there is nothing to do.
-pub async fn reconcile(context: &Context, key: &Key) -> Done {
-    let mut pass = Pass { context, key, read: None };
+pub async fn reconcile(context: &Context, key: &Key, urgency: Urgency) -> Done {
+    let mut pass = Pass { context, key, urgency, read: None, held: None, parked: false };
     let done = pass.run().await;
+    if !pass.parked {
+        context.pacer.forget(key, Instant::now());
+    }
     if context.store.get(key).is_none_or(|known| known.answered.is_none()) {
         context.wake(context.slots.free(key), Urgency::Change);
     }
@@ -124,7 +131,12 @@ struct Read {
 struct Pass<'a> {
     context: &'a Context,
     key: &'a Key,
+    urgency: Urgency,
     read: Option<Read>,
+    /// A call was not let through.
+    held: Option<Held>,
+    /// It waits for its turn, and will be woken.
+    parked: bool,
 }
 
 impl Pass<'_> {
@@ -166,14 +178,15 @@ impl Pass<'_> {
             secret_access: context.secret_access(link),
             versions: &versions,
             holder: holder.as_ref(),
-            held: None,
+            held: self.held.or_else(|| self.look(known)),
             inputs: self.read.as_ref().map(|read| &read.reading.inputs),
             answered: known.answered.as_deref(),
             now: (context.clock)(),
             jitter: (context.jitter)(),
         };
         match decide(&view) {
-            Step::Wait(until) | Step::Park(until) => return Ok(Some(until)),
+            Step::Wait(until) => return Ok(Some(until)),
+            Step::Park(until) => return Ok(self.park(known).then_some(until)),
             Step::ReadInputs => {
                 let reading = inputs::read(&context.kubernetes, link, &versions).await?;
                 self.tell_versions(link, &versions, &reading);
@@ -241,14 +254,68 @@ impl Pass<'_> {
         organization.map_or(Taken::Before, |organization| self.context.slots.take(organization, self.key))
     }
 
+    /// What would hold a call back now.
+    fn look(&self, known: &Known) -> Option<Held> {
+        let origin = &known.organization.as_ref()?.0;
+        let held = self.context.pacer.look(self.key, origin, known.credential, Instant::now())?;
+        Some(self.held(held))
+    }
+
+    /// Waits for a turn to call. False if it is this link's turn by now.
+    fn park(&mut self, known: &Known) -> bool {
+        let origin = known.organization.as_ref().map(|organization| &organization.0);
+        let held = origin.and_then(|origin| {
+            self.context.pacer.park(self.key, self.urgency, origin, known.credential, Instant::now())
+        });
+        self.held = None;
+        self.parked = held.is_some();
+        self.parked
+    }
+
+    /// The right to make a call with these keys. None if it has to wait.
+    fn admit(&mut self, known: &Known, credential: CredentialId) -> Option<Permit> {
+        let origin = &known.organization.as_ref()?.0;
+        self.remember(&known.link, |known| known.credential = Some(credential));
+        match self.context.pacer.admit(self.key, self.urgency, origin, credential, Instant::now()) {
+            Admission::Granted(permit) => Some(permit),
+            Admission::Held(held) => {
+                self.held = Some(self.held(held));
+                None
+            }
+        }
+    }
+
+    /// The same on the wall clock, as a decision sees it.
+    fn held(&self, held: pacing::Held) -> Held {
+        let why = match held.why {
+            pacing::HeldWhy::Turn => HeldWhy::Turn,
+            pacing::HeldWhy::RateLimited { .. } => HeldWhy::RateLimited,
+            pacing::HeldWhy::Unavailable { .. } => HeldWhy::Unavailable,
+        };
+        let ahead = held.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let until = ahead.filter(|ahead| !ahead.is_zero());
+        Held { why, until: until.and_then(|ahead| (self.context.clock)().saturating_add(ahead).ok()) }
+    }
+
     /// Makes a call and keeps what came back until it is recorded.
     async fn call(&mut self, known: &Known, which: Call, deadline: Instant) {
         let (context, link) = (self.context, &known.link);
-        let (Some(read), Some(base_url)) = (&self.read, link.base_url()) else { return };
+        let credentials = self.read.as_ref().and_then(|read| read.reading.credentials.as_ref());
+        let (Some(credentials), Some(base_url)) = (credentials, link.base_url()) else { return };
+        let credential = context.remote.credential(base_url.origin(), &act::api_keys(credentials));
+        let Some(permit) = self.admit(known, credential) else { return };
+        let Some(read) = &self.read else { return };
         let called =
             act::call(&context.remote, link, base_url, &read.reading, which, deadline, context.clock).await;
         if let Some(called) = called {
             tracing::debug!(link = %self.key, call = ?which, outcome = ?called.attempt.outcome, "called");
+            let result = called.failure.map_or(Ok(()), Err);
+            permit.done(Verdict::of(&result), Instant::now());
+            if result.is_ok()
+                && let Some(organization) = &known.organization
+            {
+                context.wake(context.store.nudge(&organization.0, credential), Urgency::Routine);
+            }
             self.remember(link, |known| known.answered = Some(Arc::new(called.attempt)));
         }
     }

@@ -17,19 +17,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{FakeApi, Fate};
 use super::{Claim, Elector, Options};
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 
 const DURATION: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
 /// Two steps of a program are no time at all; tokio's clock goes in milliseconds.
 const AT_ONCE: Duration = Duration::from_millis(5);
-
-struct NoLinks;
-
-impl metrics::Links for NoLinks {
-    fn for_each(&self, _: &mut dyn FnMut(metrics::Link<'_>)) {}
-}
 
 /// A candidate at work.
 struct Candidate {
@@ -40,7 +34,7 @@ struct Candidate {
 }
 
 fn elector(client: Client, identity: &str) -> (Elector, Claim, Arc<Metrics>) {
-    let metrics = Arc::new(Metrics::new(NoLinks));
+    let metrics = Arc::new(Metrics::new((), ()));
     let (elector, claim) = Elector::new(Options {
         client,
         namespace: "operators".to_owned(),

@@ -26,6 +26,8 @@ pub struct Failure {
     /// The link token was sent and may have taken effect though nobody saw it: a 5xx, a 3xx, a timeout or a broken
     /// connection afterwards. A 4xx, or a failure before the token was sent, is `false`.
     pub maybe_effective: bool,
+    /// It happened to another call with the same credentials, whose challenge this one had waited for.
+    pub shared: bool,
 }
 
 /// What happened to a call.
@@ -108,7 +110,14 @@ pub enum UnexpectedKind {
 impl Failure {
     /// A failure of our own making, before or instead of a response.
     pub(super) fn new(class: FailureClass) -> Self {
-        Self { class, http_status: None, error_code: None, retry_after: None, maybe_effective: false }
+        Self {
+            class,
+            http_status: None,
+            error_code: None,
+            retry_after: None,
+            maybe_effective: false,
+            shared: false,
+        }
     }
 
     /// No response.
@@ -135,6 +144,7 @@ impl Failure {
                 .get(RETRY_AFTER)
                 .and_then(|value| retry_after::parse(value.as_bytes(), now)),
             maybe_effective: false,
+            shared: false,
         }
     }
 

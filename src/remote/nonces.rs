@@ -200,7 +200,8 @@ impl Slot {
     /// The failure of the challenge that was asked for while the caller waited.
     pub(super) fn failed_since(&self, fetches: u64) -> Option<Failure> {
         let state = lock(&self.state);
-        if state.fetches == fetches { None } else { state.failure.clone() }
+        let failure = state.failure.clone().filter(|_| state.fetches != fetches)?;
+        Some(Failure { shared: true, ..failure })
     }
 }
 

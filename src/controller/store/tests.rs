@@ -231,7 +231,7 @@ fn a_success_gives_those_a_reason_that_wait_because_of_the_same_keys_or_origin()
     assert_eq!(nudge("a"), [""; 0], "once for each reason");
     assert_eq!(nudge("b"), ["others"]);
     store.remember(&key("tls"), "tls", |known| {
-        known.memory.nudge = Some(Nudge::Spent(Reason::TlsVerificationFailed))
+        known.memory.nudge = Some(Nudge::Spent(Reason::TlsVerificationFailed));
     });
     assert_eq!(nudge("a"), [""; 0]);
     store.apply(stalled("tls", 2, Some(Reason::Unauthorized)));

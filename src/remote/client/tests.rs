@@ -167,9 +167,9 @@ async fn many_at_once_ask_for_one_challenge_and_never_repeat_a_count() {
 async fn those_who_wait_for_a_challenge_share_a_failure_of_the_endpoint_only() {
     let (client, mock) = Mock::client(|_, _| Some(refused()));
     let results = join_all((0..10).map(|_| status(&client))).await;
-    assert!(
-        results.into_iter().all(|result| matches!(result.unwrap_err().class, FailureClass::Connect { .. }))
-    );
+    let failures: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
+    assert!(failures.iter().all(|failure| matches!(failure.class, FailureClass::Connect { .. })));
+    assert_eq!(failures.iter().filter(|failure| !failure.shared).count(), 1);
     assert_eq!(mock.count(Operation::Challenge), 1);
     status(&client).await.unwrap_err();
     assert_eq!(mock.count(Operation::Challenge), 2);

@@ -16,8 +16,8 @@ pub use gate::Ticket;
 pub use origin::{Breaker, OriginGate, Unavailable};
 pub use verdict::Verdict;
 
-/// Whether a call can go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a call can go. The greater one is the later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Free {
     /// Yes.
     Now,

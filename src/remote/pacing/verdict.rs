@@ -13,7 +13,8 @@ pub enum Verdict {
     Unavailable,
     /// The credential is limited; how long the server asks to wait.
     Limited(Option<Duration>),
-    /// Nothing: the call was given up, or its certificate was not trusted, which depends on the link's own roots.
+    /// Nothing: the call was given up, its certificate was not trusted, which depends on the link's own roots, or another
+    /// call says it already.
     Nothing,
 }
 
@@ -21,6 +22,11 @@ impl Verdict {
     /// What the result of a call says.
     pub fn of<T>(result: &Result<T, Failure>) -> Self {
         let Err(failure) = result else { return Self::Answered };
+        // One connection that broke is one failure, however many waited for its challenge. A silence counts for each: it
+        // has cost each of them its time.
+        if failure.shared && failure.class != FailureClass::Timeout {
+            return Self::Nothing;
+        }
         match failure.class {
             FailureClass::Connect { .. }
             | FailureClass::TlsBrokenOff
@@ -76,6 +82,14 @@ mod tests {
         let expired = FailureClass::CertificateNotTrusted { detail: CertificateProblem::Expired };
         assert_eq!(failed(expired, None), Verdict::Nothing);
         assert_eq!(Verdict::of(&Ok(())), Verdict::Answered);
+    }
+
+    #[test]
+    fn one_broken_connection_counts_once_and_a_silence_for_all_that_waited() {
+        let shared = |class| Verdict::of::<()>(&Err(Failure { shared: true, ..Failure::new(class) }));
+        assert_eq!(shared(FailureClass::Broken), Verdict::Nothing);
+        assert_eq!(shared(FailureClass::RateLimited), Verdict::Nothing);
+        assert_eq!(shared(FailureClass::Timeout), Verdict::Unavailable);
     }
 
     #[test]

@@ -1,0 +1,225 @@
+//! Where each link stands that asked and could not go.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::key::Key;
+use super::super::queue::Urgency;
+use super::lanes::Place;
+use super::site::{Site, Tickets, Whose};
+use super::{Held, HeldWhy, Pacing};
+use crate::endpoint::Origin;
+use crate::remote::CredentialId;
+use crate::remote::pacing::{Breaker, Verdict};
+
+/// For so long a place is kept for a link that was woken: it waits in the queue again, and reads its Secret.
+const KEPT: Duration = Duration::from_secs(15);
+
+const TURN: Held = Held { why: HeldWhy::Turn, until: None };
+
+/// See above. The sites are as many as there are allowed origins, so they stay.
+pub(super) struct State {
+    pacing: Pacing,
+    sites: BTreeMap<Origin, Site>,
+    links: HashMap<Key, Waiting>,
+    /// The links that were called, by the time at which their places are given to others.
+    called: BTreeMap<(Instant, u64), Key>,
+    arrivals: u64,
+    /// Called, and not told yet.
+    woken: Vec<(Key, Urgency)>,
+    /// When whoever tells them comes by itself.
+    alarm: Option<Instant>,
+    /// How often a breaker opened.
+    openings: u64,
+}
+
+/// A link that waits, or was called and has not come yet.
+struct Waiting {
+    origin: Origin,
+    whose: Whose,
+    place: Place,
+    called: Option<(Tickets, Instant)>,
+}
+
+impl State {
+    pub(super) fn new(pacing: Pacing) -> Self {
+        Self {
+            pacing,
+            sites: BTreeMap::new(),
+            links: HashMap::new(),
+            called: BTreeMap::new(),
+            arrivals: 0,
+            woken: Vec::new(),
+            alarm: None,
+            openings: 0,
+        }
+    }
+
+    /// Keeps places for the link, or lets it wait.
+    pub(super) fn park(
+        &mut self,
+        key: &Key,
+        urgency: Urgency,
+        origin: &Origin,
+        whose: Whose,
+        now: Instant,
+    ) -> Option<Held> {
+        if self.is_called(key, origin, whose) {
+            return None;
+        }
+        let place = match self.withdraw(key, now) {
+            None => {
+                self.arrivals += 1;
+                Place { urgency, arrival: self.arrivals }
+            }
+            Some(before) => Place { urgency: urgency.min(before.urgency), ..before },
+        };
+        let site = self.sites.entry(origin.clone()).or_insert_with(|| Site::new(&self.pacing));
+        site.enter(&self.pacing, whose, place, key.clone(), now);
+        self.links.insert(key.clone(), Waiting { origin: origin.clone(), whose, place, called: None });
+        self.call(origin, now);
+        if self.is_called(key, origin, whose) {
+            // It knows by itself.
+            self.woken.retain(|(woken, _)| woken != key);
+            return None;
+        }
+        let held = self.sites.get(origin).and_then(|site| site.held(whose, now));
+        Some(held.unwrap_or(TURN))
+    }
+
+    /// Takes the places of a call, or lets the link wait.
+    pub(super) fn admit(
+        &mut self,
+        key: &Key,
+        urgency: Urgency,
+        origin: &Origin,
+        credential: CredentialId,
+        now: Instant,
+    ) -> Result<Tickets, Held> {
+        let whose = Some(credential);
+        if let Some(held) = self.park(key, urgency, origin, whose, now) {
+            return Err(held);
+        }
+        let (mut tickets, _) = self.unlink(key).and_then(|waiting| waiting.called).ok_or(TURN)?;
+        if let Some(site) = self.sites.get_mut(origin) {
+            site.take(whose, &mut tickets, now);
+        }
+        Ok(tickets)
+    }
+
+    /// What would hold the link back.
+    pub(super) fn look(&self, key: &Key, origin: &Origin, whose: Whose, now: Instant) -> Option<Held> {
+        if self.is_called(key, origin, whose) { None } else { self.sites.get(origin)?.held(whose, now) }
+    }
+
+    /// The call of these places has ended.
+    pub(super) fn end(
+        &mut self,
+        origin: &Origin,
+        whose: Whose,
+        tickets: Tickets,
+        verdict: Verdict,
+        now: Instant,
+        sample: f64,
+    ) -> Option<Breaker> {
+        let site = self.sites.get_mut(origin)?;
+        let breaker = site.end(whose, tickets, verdict, now, sample);
+        if breaker == Some(Breaker::Opened) {
+            self.openings += 1;
+        }
+        self.call(origin, now);
+        breaker
+    }
+
+    /// Takes a link out of its row, and gives back what was kept for it; nobody is called for that yet. The place that
+    /// it had.
+    pub(super) fn withdraw(&mut self, key: &Key, now: Instant) -> Option<Place> {
+        let waiting = self.unlink(key)?;
+        let site = self.sites.get_mut(&waiting.origin)?;
+        match waiting.called {
+            None => site.leave(waiting.whose, waiting.place, now),
+            // No random number is needed where nothing failed.
+            Some((tickets, _)) => _ = site.end(waiting.whose, tickets, Verdict::Nothing, now, 0.0),
+        }
+        Some(waiting.place)
+    }
+
+    /// Does what is due: the links to wake.
+    pub(super) fn turn(&mut self, now: Instant) -> Vec<(Key, Urgency)> {
+        while let Some(entry) = self.called.first_entry()
+            && entry.key().0 <= now
+        {
+            let key = entry.get().clone();
+            self.withdraw(&key, now);
+        }
+        for origin in self.sites.keys().cloned().collect::<Vec<_>>() {
+            self.call(&origin, now);
+        }
+        self.alarm = self.next(now);
+        std::mem::take(&mut self.woken)
+    }
+
+    /// When whoever tells the called ones comes by itself.
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        self.alarm
+    }
+
+    /// Whether it has to come before that.
+    pub(super) fn has_news(&self, now: Instant) -> bool {
+        let earlier = |next| self.alarm.is_none_or(|alarm| next < alarm);
+        !self.woken.is_empty() || self.next(now).is_some_and(earlier)
+    }
+
+    pub(super) fn openings(&self) -> u64 {
+        self.openings
+    }
+
+    /// Calls `each` with why links wait, and how many.
+    pub(super) fn waiting(&self, mut each: impl FnMut(HeldWhy, usize)) {
+        self.sites.values().for_each(|site| site.waiting(&mut each));
+    }
+
+    fn next(&self, now: Instant) -> Option<Instant> {
+        let lapse = self.called.keys().next().map(|(time, _)| *time);
+        self.sites.values().filter_map(|site| site.next(now)).chain(lapse).min()
+    }
+
+    /// Whether places are kept for a call of this link that can still be taken.
+    fn is_called(&self, key: &Key, origin: &Origin, whose: Whose) -> bool {
+        let Some((waiting, site)) = self.links.get(key).zip(self.sites.get(origin)) else { return false };
+        let same = waiting.origin == *origin && (waiting.whose == whose || whose.is_none());
+        let tickets = waiting.called.as_ref().map(|(tickets, _)| tickets);
+        same && tickets.is_some_and(|tickets| site.holds(waiting.whose, tickets))
+    }
+
+    /// Takes a link off all lists but the row that it waits in.
+    fn unlink(&mut self, key: &Key) -> Option<Waiting> {
+        let waiting = self.links.remove(key)?;
+        if let Some((_, lapse)) = &waiting.called {
+            self.called.remove(&(*lapse, waiting.place.arrival));
+            self.woken.retain(|(woken, _)| woken != key);
+        }
+        Some(waiting)
+    }
+
+    /// Calls the links whose turn has come.
+    fn call(&mut self, origin: &Origin, now: Instant) {
+        let Some(site) = self.sites.get_mut(origin) else { return };
+        for call in site.call(now) {
+            if let Some(waiting) = self.links.get_mut(&call.key) {
+                let lapse = now + KEPT;
+                waiting.called = Some((call.tickets, lapse));
+                self.called.insert((lapse, waiting.place.arrival), call.key.clone());
+                self.woken.push((call.key, waiting.place.urgency));
+            }
+        }
+    }
+
+    /// How many links and credentials are remembered.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.links.len(), self.sites.values().map(Site::credentials).sum())
+    }
+}
