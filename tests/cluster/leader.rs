@@ -169,7 +169,6 @@ async fn a_copy_whose_api_server_hangs_ends_before_another_may_write_and_sends_n
     let after = begin.elapsed();
     assert!(after + RETRY + SLACK >= RENEW_DEADLINE && after <= RENEW_DEADLINE + SLACK, "{after:?}");
     ended_for_want_of_a_renewal(&first);
-    assert!(first.log().contains("work under way was cut off"), "{}", first.log());
     let calls = cloud.calls();
     assert_eq!(calls.posts, 1);
     // The lease has expired by now, and nobody can take it.
