@@ -27,6 +27,7 @@ pub(super) fn step(view: &View<'_>) -> Option<Step> {
             // A rate limit outlasts the edit that made it a deletion.
             let grace = view.settings.deletion_grace_period;
             deletion::block(&mut draft, view.link, grace, hold.reason, &message::held_back());
+            draft.retry(1, hold.until);
         }
         let fresh = view.link.generation_changed();
         return Some(deletion::finished(view, draft.finish(view.link, fresh), hold.until));

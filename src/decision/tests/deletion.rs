@@ -230,6 +230,15 @@ fn a_rate_limit_holds_a_deletion_too() {
     assert_eq!(told.case.conditions(), "Ready=False DeletionBlocked, Reconciling=True RateLimited");
     assert_eq!(told.wait, Some(super::case::at(HOUR)));
     assert_eq!(told.next(), REMOVED);
+
+    // One that nobody was told of: a check had been limited.
+    let case = synced().failing(Reason::RateLimited, 10, 1, HOUR).delete().deleting().now(100);
+    let mut told = story(case).told();
+    assert_eq!(told.case.conditions(), "Ready=False DeletionBlocked, Reconciling=True RateLimited");
+    told.restart();
+    assert_eq!(told.pass(), NOTHING, "it survives a restart");
+    assert_eq!(told.wait, Some(super::case::at(HOUR)));
+    assert_eq!(told.next(), REMOVED);
 }
 
 #[test]
