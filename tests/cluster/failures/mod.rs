@@ -1,7 +1,7 @@
 //! The failure table of the design on real sockets: each class to its reason, and back again once its cause is mended.
 
 mod answers;
-mod case;
+pub mod case;
 mod digest;
 mod lost;
 mod passing;

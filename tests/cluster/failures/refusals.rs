@@ -93,7 +93,13 @@ fn rows() -> Vec<Row> {
     let rejected = |name, code| Case::stalled(name, "RequestRejected", &[code, "liveExport/migrationLink"]);
     let token_rejected =
         |name, code| Case::stalled(name, "TokenRejected", &[code, "Make a new link token in Atlas"]);
-    let exists = |name| Case::stalled(name, "LinkExists", &["already has a link", "Remove that link"]);
+    let exists = |name| {
+        let mut case = Case::stalled(name, "LinkExists", &["already has a link", "Remove that link"]);
+        // Instead of the command that tries again: that alone would not help.
+        case.says.pop();
+        case.says.push(format!("take it over: kubectl annotate migrationlink {name} -n "));
+        case
+    };
     let address = Answer::NotOnAccessList { address: "203.0.113.7".into() };
     let enveloped = raw(200, r#"{"status": 403, "content": {"errorCode": "IP_ADDRESS_NOT_ON_ACCESS_LIST"}}"#);
     let others: Act = |world, org_id| {

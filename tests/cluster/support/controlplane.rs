@@ -141,9 +141,17 @@ impl ControlPlane {
 
     /// Runs kubectl as the administrator, with `stdin` for its `-f -`.
     pub fn kubectl<S: AsRef<OsStr>>(&self, args: &[S], stdin: &str) -> Output {
-        let mut child = Command::new(self.bin.join("kubectl"))
-            .args(args)
-            .env_clear()
+        self.run(Command::new(self.bin.join("kubectl")).args(args).env_clear(), stdin)
+    }
+
+    /// Runs a command line as the administrator would type it into a shell.
+    pub fn shell(&self, line: &str) -> Output {
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", self.bin.display());
+        self.run(Command::new("sh").args(["-c", line]).env_clear().env("PATH", path), "")
+    }
+
+    fn run(&self, command: &mut Command, stdin: &str) -> Output {
+        let mut child = command
             .env("KUBECONFIG", self.dir.join("kubeconfig"))
             .env("KUBECACHEDIR", self.dir.join("kubectl-cache"))
             .stdin(Stdio::piped())
@@ -151,7 +159,8 @@ impl ControlPlane {
             .stderr(Stdio::piped())
             .spawn()
             .expect("kubectl came with the control plane");
-        child.stdin.take().expect("piped").write_all(stdin.as_bytes()).expect("kubectl reads its stdin");
+        let written = child.stdin.take().expect("piped").write_all(stdin.as_bytes());
+        assert!(stdin.is_empty() || written.is_ok(), "kubectl reads its stdin");
         let output = child.wait_with_output().expect("kubectl ends");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("kubectl prints UTF-8");
         Output { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }

@@ -50,11 +50,16 @@ impl Diary {
         Self { versions, writing }
     }
 
+    /// Every version of a link, oldest first.
+    pub fn versions(&self, name: &str) -> Vec<MigrationLink> {
+        let versions = self.versions.lock().unwrap();
+        versions.iter().filter(|link| link.name_any() == name).cloned().collect()
+    }
+
     /// What the operator has said of a link, oldest first: each status once.
     pub fn pages(&self, name: &str) -> Vec<Page> {
-        let versions = self.versions.lock().unwrap();
         let mut pages: Vec<Page> = Vec::new();
-        for link in versions.iter().filter(|link| link.name_any() == name) {
+        for link in self.versions(name) {
             let Some(status) = link.status.clone().filter(|status| status.observed_generation != Some(-1))
             else {
                 continue;
@@ -81,6 +86,14 @@ impl Diary {
         eventually(&format!("{name} has been {expected:?}"), async || {
             let reasons = self.reasons(name);
             if reasons == expected { Ok(self.pages(name)) } else { Err(self.last(name)) }
+        })
+        .await
+    }
+
+    /// Waits until something of this kind is said last.
+    pub async fn page(&self, name: &str, what: &str, holds: impl Fn(&Page) -> bool) -> Page {
+        eventually(&format!("{name}: {what}"), async || {
+            self.pages(name).pop().filter(&holds).ok_or_else(|| self.last(name))
         })
         .await
     }

@@ -16,7 +16,7 @@ pub use audit::Requests;
 #[allow(unused_imports, reason = "each test file takes what it needs")]
 pub use cloud::{Calls, Cloud, PRIVATE_KEY, PUBLIC_KEY};
 pub use controlplane::ControlPlane;
-pub use diary::Page;
+pub use diary::{Diary, Page};
 pub use ledger::{EVENT, Ledger, READ_SECRET, WRITE_STATUS};
 pub use operator::{Operator, OperatorBuilder};
 pub use proxy::{Manner, Proxy};

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams,
 };
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use migrationlink_operator::api::{
-    ConditionType, Conditions, DeletionPolicy, DriftPolicy, MigrationLink, MigrationLinkSpec, SecretReference,
+    ConditionType, Conditions, DeletionPolicy, DriftPolicy, MANAGER, MigrationLink, MigrationLinkSpec,
+    MigrationLinkStatus, SecretReference,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -96,6 +97,20 @@ impl<'a> Tenant<'a> {
         self.secrets().delete(name, &DeleteParams::default()).await.expect("the Secret is deleted");
     }
 
+    /// Creates a `ConfigMap` with these keys.
+    pub async fn create_config_map(&self, name: &str, keys: &[(&str, &str)]) {
+        let data = keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let config_map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
+        self.config_maps().create(&PostParams::default(), &config_map).await.expect("a ConfigMap");
+    }
+
+    /// Sets keys of a `ConfigMap`; the others stay.
+    pub async fn edit_config_map(&self, name: &str, keys: &[(&str, &str)]) {
+        let keys: BTreeMap<_, _> = keys.iter().copied().collect();
+        merge(&self.config_maps(), name, &json!({"data": keys})).await;
+    }
+
     /// Creates a link.
     pub async fn create_link(&self, name: &str, spec: MigrationLinkSpec) -> MigrationLink {
         let link = MigrationLink::new(name, spec);
@@ -105,6 +120,35 @@ impl<'a> Tenant<'a> {
     /// Applies a merge patch to a link, such as `{"spec": {"suspend": true}}`.
     pub async fn edit_link(&self, name: &str, patch: Value) -> MigrationLink {
         merge(&self.links(), name, &patch).await
+    }
+
+    /// Deletes a link: it is gone at once, or is being deleted.
+    pub async fn delete_link(&self, name: &str) {
+        self.links().delete(name, &DeleteParams::default()).await.expect("the MigrationLink is deleted");
+    }
+
+    /// Waits until the link is gone.
+    pub async fn gone(&self, name: &str) {
+        eventually(&format!("{name} is gone"), async || {
+            match self.links().get_opt(name).await.expect("an answer") {
+                None => Ok(()),
+                Some(link) => Err(format!("{:?}, {}", link.metadata.finalizers, describe(&link))),
+            }
+        })
+        .await;
+    }
+
+    /// Writes a status as the operator would have written it.
+    pub async fn write_status(&self, name: &str, status: &MigrationLinkStatus) {
+        let link = json!({
+            "apiVersion": MigrationLink::api_version(&()),
+            "kind": MigrationLink::kind(&()),
+            "metadata": {"name": name},
+            "status": status,
+        });
+        let as_the_operator = PatchParams::apply(MANAGER).force();
+        let written = self.links().patch_status(name, &as_the_operator, &Patch::Apply(link)).await;
+        written.expect("a status");
     }
 
     /// Sets an annotation of a link.
@@ -152,6 +196,10 @@ impl<'a> Tenant<'a> {
         });
         events.sort_by_key(|event| event.event_time.clone().map(|time| time.0));
         events
+    }
+
+    fn config_maps(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     fn secrets(&self) -> Api<Secret> {

@@ -4,11 +4,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use migrationlink_operator::api::{
     ConditionType, Conditions, MigrationLinkSpec, MigrationLinkStatus, SecretReference,
 };
-use migrationlink_simulator::ApiKeys;
+use migrationlink_simulator::{ApiKeys, DigestOutcome};
 
 use super::cloud::Cloud;
 use super::diary::{Diary, Page};
-use super::operator::Operator;
+use super::operator::{Operator, OperatorBuilder};
 use super::tenant::{Tenant, link_spec};
 use super::wait::eventually;
 
@@ -32,7 +32,22 @@ impl World {
 
     /// The operator, which may send credentials to the Cloud Manager.
     pub async fn operator(&self) -> Operator<'_> {
-        self.tenant.operator().arg(format!("--allowed-origin={}", self.cloud.origin())).start().await
+        self.prepared().start().await
+    }
+
+    /// The same, with flags that can still be changed.
+    pub fn prepared(&self) -> OperatorBuilder<'_> {
+        self.tenant.operator().arg(format!("--allowed-origin={}", self.cloud.origin()))
+    }
+
+    /// Adds the organization of a link to the Cloud Manager, and creates the link and its Secret, with something of its spec
+    /// changed.
+    pub async fn link_with(&self, name: &str, org_id: &str, change: impl FnOnce(&mut MigrationLinkSpec)) {
+        self.cloud.simulator.add_organization(org_id, [keys(name)]);
+        self.secret(name).await;
+        let mut spec = spec(name, org_id, &self.cloud.base_url());
+        change(&mut spec);
+        self.tenant.create_link(name, spec).await;
     }
 
     /// Creates a link for this organization, and its Secret of the same name with [`keys`] and [`token`].
@@ -53,6 +68,13 @@ impl World {
     /// Asks for a check.
     pub async fn ask(&self, name: &str) {
         self.tenant.annotate_link(name, "migrationlink.dev/reconcile-at", "now").await;
+    }
+
+    /// The methods of the requests for an organization whose credentials were accepted, oldest first.
+    pub fn methods(&self, org_id: &str) -> Vec<String> {
+        let journal = self.cloud.simulator.journal().into_iter();
+        let accepted = journal.filter(|entry| entry.digest == DigestOutcome::Accepted);
+        accepted.filter(|entry| entry.org_id.as_deref() == Some(org_id)).map(|entry| entry.method).collect()
     }
 
     /// How many requests there have been for an organization.
