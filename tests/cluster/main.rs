@@ -15,6 +15,7 @@ mod calls;
 mod canary;
 mod crd;
 mod crowd;
+mod deletion;
 mod failures;
 mod inputs;
 mod leader;
