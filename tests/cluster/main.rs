@@ -16,6 +16,7 @@ mod canary;
 mod crd;
 mod crowd;
 mod deletion;
+mod drift;
 mod duplicates;
 mod failures;
 mod inputs;

@@ -3,4 +3,6 @@
 mod forms;
 mod holds;
 mod stops;
+mod token;
 mod wakes;
+mod wishes;
