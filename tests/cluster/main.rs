@@ -24,6 +24,7 @@ mod leader;
 mod lifecycle;
 mod proxy;
 mod rbac;
+mod record;
 mod sends;
 mod smoke;
 mod support;

@@ -33,6 +33,7 @@ pub struct OperatorBuilder<'a> {
     args: Vec<String>,
     env: Vec<(String, String)>,
     cluster_proxy: Option<String>,
+    front: Option<String>,
 }
 
 /// A running operator. It is killed when this is dropped, and when the test's process ends in whatever way. When a test fails,
@@ -57,6 +58,7 @@ impl<'a> OperatorBuilder<'a> {
             args,
             env: Vec::new(),
             cluster_proxy: None,
+            front: None,
         }
     }
 
@@ -75,6 +77,12 @@ impl<'a> OperatorBuilder<'a> {
     /// Sets `proxy-url` in the kubeconfig.
     pub fn cluster_proxy(mut self, url: &str) -> Self {
         self.cluster_proxy = Some(url.to_owned());
+        self
+    }
+
+    /// Has the kubeconfig lead to this URL instead of the API server's.
+    pub fn behind(mut self, url: &str) -> Self {
+        self.front = Some(url.to_owned());
         self
     }
 
@@ -158,6 +166,9 @@ impl<'a> OperatorBuilder<'a> {
         let control_plane = self.tenant.control_plane;
         let mut cluster = control_plane.kubeconfig().clusters[0].cluster.clone().expect("a cluster");
         cluster.proxy_url.clone_from(&self.cluster_proxy);
+        if let Some(front) = &self.front {
+            cluster.server = Some(front.clone());
+        }
         let content = json!({
             "apiVersion": "v1",
             "kind": "Config",
