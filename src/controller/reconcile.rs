@@ -190,6 +190,9 @@ impl Pass<'_> {
             Step::ReadInputs => {
                 let reading = inputs::read(&context.kubernetes, link, &versions).await?;
                 self.tell_versions(link, &versions, &reading);
+                // From now on a call is held back for what concerns these keys.
+                let credential = self.credential(link, &reading);
+                self.remember(link, |known| known.credential = credential.or(known.credential));
                 let Link { uid, generation, deleting, .. } = &**link;
                 self.read =
                     Some(Read { uid: uid.clone(), generation: *generation, deleting: *deleting, reading });
@@ -254,6 +257,12 @@ impl Pass<'_> {
         organization.map_or(Taken::Before, |organization| self.context.slots.take(organization, self.key))
     }
 
+    /// Whose calls those with these keys are.
+    fn credential(&self, link: &Link, reading: &Reading) -> Option<CredentialId> {
+        let keys = act::api_keys(reading.credentials.as_ref()?);
+        Some(self.context.remote.credential(link.base_url()?.origin(), &keys))
+    }
+
     /// What would hold a call back now.
     fn look(&self, known: &Known) -> Option<Held> {
         let origin = &known.organization.as_ref()?.0;
@@ -275,7 +284,6 @@ impl Pass<'_> {
     /// The right to make a call with these keys. None if it has to wait.
     fn admit(&mut self, known: &Known, credential: CredentialId) -> Option<Permit> {
         let origin = &known.organization.as_ref()?.0;
-        self.remember(&known.link, |known| known.credential = Some(credential));
         match self.context.pacer.admit(self.key, self.urgency, origin, credential, Instant::now()) {
             Admission::Granted(permit) => Some(permit),
             Admission::Held(held) => {
@@ -300,9 +308,7 @@ impl Pass<'_> {
     /// Makes a call and keeps what came back until it is recorded.
     async fn call(&mut self, known: &Known, which: Call, deadline: Instant) {
         let (context, link) = (self.context, &known.link);
-        let credentials = self.read.as_ref().and_then(|read| read.reading.credentials.as_ref());
-        let (Some(credentials), Some(base_url)) = (credentials, link.base_url()) else { return };
-        let credential = context.remote.credential(base_url.origin(), &act::api_keys(credentials));
+        let (Some(credential), Some(base_url)) = (known.credential, link.base_url()) else { return };
         let Some(permit) = self.admit(known, credential) else { return };
         let Some(read) = &self.read else { return };
         let called =
