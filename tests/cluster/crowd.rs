@@ -37,6 +37,8 @@ async fn three_hundred_links_at_once_take_eight_slots_and_one_write_each() {
         .arg(format!("--allowed-origin={}", cloud.origin()))
         .arg("--sync-interval=24h")
         .arg("--concurrency=8")
+        .arg("--api-rate=0")
+        .arg("--origin-rate=0")
         .start()
         .await;
 

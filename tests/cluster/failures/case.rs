@@ -111,8 +111,13 @@ impl Case {
 
     /// Prepares the organization, and creates link and Secret.
     pub async fn begin(&self, world: &World, org_id: &str) {
+        self.begin_at(world, org_id, &world.cloud.base_url()).await;
+    }
+
+    /// The same at another origin of the Cloud Manager.
+    pub async fn begin_at(&self, world: &World, org_id: &str, base_url: &str) {
         self.prepare(world, org_id);
-        world.link(self.name, org_id, &world.cloud.base_url()).await;
+        world.link(self.name, org_id, base_url).await;
     }
 
     /// All the reasons until this one.

@@ -50,6 +50,13 @@ impl Cloud {
         Self { simulator, scheme: "https", server }
     }
 
+    /// The same Cloud Manager at another origin, on plain HTTP: what happens there holds back no call to this one.
+    pub async fn at_another_origin(&self) -> Self {
+        let simulator = self.simulator.clone();
+        let server = simulator.serve_plain(listener().await).expect("the simulator listens");
+        Self { simulator, scheme: "http", server }
+    }
+
     /// What the operator's `--allowed-origin` takes.
     pub fn origin(&self) -> String {
         format!("{}://{}", self.scheme, self.server.address())
