@@ -80,6 +80,10 @@ pub struct LinkRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<String>,
 
+    /// The token is to be sent again, though the API refused it: the link is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resend: Option<bool>,
+
     /// Since when the API no longer says SYNCED of an accepted link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_since: Option<Time>,

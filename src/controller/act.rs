@@ -77,12 +77,14 @@ async fn send(
             let answer = remote.link(organization, &keys, token, deadline).await;
             answer.map(|answer| Outcome::Accepted(answer.state))
         }
-        Call::Poll | Call::Adopt => match remote.status(organization, &keys, deadline).await {
-            Ok(Answer { state: Some(state) }) => Ok(Outcome::State(state)),
-            // The client gives a 2xx without a state out as a failure.
-            Ok(Answer { state: None }) => return None,
-            Err(failure) => Err(failure),
-        },
+        Call::Poll | Call::Adopt => {
+            match remote.status(organization, &keys, credentials.link_token.as_ref(), deadline).await {
+                Ok(Answer { state: Some(state) }) => Ok(Outcome::State(state)),
+                // The client gives a 2xx without a state out as a failure.
+                Ok(Answer { state: None }) => return None,
+                Err(failure) => Err(failure),
+            }
+        }
         Call::Unlink => remote.unlink(organization, &keys, deadline).await.map(|()| Outcome::Unlinked),
     })
 }

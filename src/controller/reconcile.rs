@@ -28,6 +28,8 @@ use crate::remote::{Client, CredentialId};
 
 /// More steps than any pass needs. A pass that takes more is cut, so that a defect cannot become a hot loop.
 const MOST_STEPS: usize = 16;
+/// Who waits for an organization's slot is woken when it is free; this is only for what nobody thought of.
+const SLOT_WAIT: Duration = Duration::from_mins(2);
 /// The longest that a call to the HTTP API may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -113,7 +115,9 @@ pub async fn reconcile(context: &Context, key: &Key, urgency: Urgency) -> Done {
     if !pass.parked {
         context.pacer.forget(key, Instant::now());
     }
-    if context.store.get(key).is_none_or(|known| known.answered.is_none()) {
+    // Whatever else failed, only an outcome that is not recorded and may have changed the link keeps others from writing to it.
+    let unrecorded = context.store.get(key).and_then(|known| known.answered);
+    if !unrecorded.is_some_and(|attempt| attempt.changes_the_link()) {
         context.wake(context.slots.free(key), Urgency::Change);
     }
     done
@@ -200,7 +204,7 @@ impl Pass<'_> {
             Step::Link => return self.write(known, Call::Link).await,
             Step::Unlink => return self.write(known, Call::Unlink).await,
             Step::Announce(status) => match self.take_slot(known) {
-                Taken::ByAnother => return Ok(Some(None)),
+                Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
                 Taken::Anew => {}
                 Taken::Before => {
                     // Before the patch: of one whose answer is lost it must be known what it was for.
@@ -237,7 +241,7 @@ impl Pass<'_> {
         call: Call,
     ) -> Result<Option<Option<Timestamp>>, KubernetesError> {
         match self.take_slot(known) {
-            Taken::ByAnother => return Ok(Some(None)),
+            Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
             Taken::Anew => {}
             Taken::Before => {
                 let deadline = self.context.claim.deadline(CALL_DEADLINE);
@@ -253,8 +257,14 @@ impl Pass<'_> {
     }
 
     fn take_slot(&self, known: &Known) -> Taken {
-        let organization = known.organization.as_ref();
-        organization.map_or(Taken::Before, |organization| self.context.slots.take(organization, self.key))
+        let Some(organization) = &known.organization else { return Taken::Before };
+        let (taken, woken) = self.context.slots.take(organization, self.key);
+        self.context.wake(woken, Urgency::Change);
+        taken
+    }
+
+    fn later(&self, wait: Duration) -> Option<Timestamp> {
+        (self.context.clock)().saturating_add(wait).ok()
     }
 
     /// Whose calls those with these keys are.

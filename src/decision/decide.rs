@@ -215,8 +215,9 @@ fn unusable_inputs(view: &View<'_>, inputs: &Inputs, unusable: &Unusable) -> Ste
 /// The part of rules 12 and 13 that needs no input.
 fn wants_link_unread(view: &View<'_>) -> bool {
     let status = &view.link.status;
-    let never_accepted_or_unsettled =
-        |record: &LinkRecord| record.token_fingerprint.is_none() || record.sent.is_some();
+    let never_accepted_or_unsettled = |record: &LinkRecord| {
+        record.token_fingerprint.is_none() || record.sent.is_some() || record.resend == Some(true)
+    };
     status.link.as_ref().is_none_or(never_accepted_or_unsettled)
         || view.link.relink_asked()
         || (view.link.spec.drift_policy == DriftPolicy::Relink

@@ -20,16 +20,18 @@ pub(super) fn step(view: &View<'_>) -> Option<Step> {
     if !link.finalized() {
         return Some(Step::Wait(None));
     }
-    if !link.deletes() || nothing_to_remove(link) || view.holder.is_some() {
+    if !link.deletes() || nothing_to_remove(view) || view.holder.is_some() {
         return Some(Step::DropFinalizer(Release::NotNeeded));
     }
     Some(refused(view).or_else(|| hold::step(view)).unwrap_or_else(|| unlink(view)))
 }
 
-/// Whether no token was accepted, and none was sent with an effect that nobody saw.
-fn nothing_to_remove(link: &Link) -> bool {
-    link.status.link.as_ref().is_none_or(|record| {
-        record.token_fingerprint.is_none() && record.held_since.is_none() && record.sent.is_none()
+/// Whether no token was accepted, and none was sent with an effect that nobody saw. What is published as sent and was for a
+/// POST that this process has not made yet was not.
+fn nothing_to_remove(view: &View<'_>) -> bool {
+    view.link.status.link.as_ref().is_none_or(|record| {
+        let sent = record.sent.is_some() && record.sent != view.memory.announced;
+        record.token_fingerprint.is_none() && record.held_since.is_none() && !sent
     })
 }
 

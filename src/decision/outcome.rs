@@ -80,6 +80,17 @@ pub struct Attempt {
     pub outcome: Outcome,
 }
 
+impl Attempt {
+    /// Whether the link may be another by what came back, so that nobody may write to it before this is recorded.
+    pub fn changes_the_link(&self) -> bool {
+        match &self.outcome {
+            Outcome::Accepted(_) | Outcome::Unlinked => true,
+            Outcome::State(_) | Outcome::NoLink => self.call == Call::Adopt,
+            Outcome::Failed(failure) => failure.maybe_effective,
+        }
+    }
+}
+
 /// What follows from an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settled {
@@ -133,6 +144,11 @@ impl Context<'_> {
         self.link.interval(self.settings)
     }
 
+    /// Whether the token of a lost link is to be sent again.
+    fn resends(&self) -> bool {
+        self.link.status.link.as_ref().is_some_and(|record| record.resend == Some(true))
+    }
+
     /// Whether this is what came of sending the token.
     fn posted(&self) -> bool {
         matches!(self.attempt.call, Call::Link | Call::Adopt)
@@ -164,6 +180,7 @@ impl Context<'_> {
         record.accepted_time = Some(at);
         record.token_fingerprint = Some(self.attempt.fingerprints.token.clone());
         record.sent = None;
+        record.resend = None;
         if another {
             record.lost_since = None;
         }
@@ -189,6 +206,7 @@ impl Context<'_> {
             }
             draft.record().lost_since = None;
             draft.record().relinks = None;
+            draft.record().resend = None;
             draft.ready(&message::synced());
             return self.done(draft);
         }
@@ -249,7 +267,10 @@ impl Context<'_> {
             // A POST that nobody saw the end of is settled by the same POST again, and so is one that was to bring a lost
             // link back: a poll would say again that it is lost, and at once.
             let lost = self.link.status.conditions.as_ref().and_then(reason_of) == Some(Reason::LinkLost);
-            if failure.maybe_effective || lost {
+            if lost || self.resends() {
+                draft.record().resend = Some(true);
+            }
+            if failure.maybe_effective {
                 draft.record().sent = Some(token.clone());
             } else if self.memory.announced.as_ref() == Some(token) {
                 draft.record().sent = None;

@@ -65,7 +65,7 @@ impl Client {
     }
 
     /// Links the organization: sends the link token. `POST …/liveExport/migrationLink` (api page, section 1). Every
-    /// 2xx is an acceptance, whatever its body.
+    /// 2xx of the API is an acceptance, with a body or without; the page of a gateway is none.
     ///
     /// # Errors
     /// [`Failure`] says what happened, and whether the token may be in force although nobody said so.
@@ -79,7 +79,8 @@ impl Client {
         self.call(Operation::Link, organization, keys, Some(token), deadline).await
     }
 
-    /// Asks how the link is. `GET …/liveExport/migrationLink/status`. The answer always has a state.
+    /// Asks how the link is. `GET …/liveExport/migrationLink/status`. The answer always has a state. `token` is not sent: the
+    /// server knows it, and what shows a part of it is not an answer.
     ///
     /// # Errors
     /// [`Failure`] says what happened.
@@ -87,13 +88,14 @@ impl Client {
         &self,
         organization: &Organization,
         keys: &ApiKeys,
+        token: Option<&SecretString>,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        self.call(Operation::Status, organization, keys, None, deadline).await
+        self.call(Operation::Status, organization, keys, token, deadline).await
     }
 
-    /// Removes the organization's link. `DELETE …/liveExport/migrationLink`. Every 2xx means that it is gone, whatever
-    /// its body.
+    /// Removes the organization's link. `DELETE …/liveExport/migrationLink`. Every 2xx of the API means that it is
+    /// gone, with a body or without; the page of a gateway says nothing.
     ///
     /// # Errors
     /// [`Failure`] says what happened; [`FailureClass::LinkNotFound`] that there was no link.
@@ -284,7 +286,7 @@ impl Call<'_> {
     fn request(&self, authorization: Option<HeaderValue>) -> Request {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let token = self.token.filter(|_| authorization.is_some());
+        let token = self.token.filter(|_| authorization.is_some() && self.operation == Operation::Link);
         if token.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Client, Proxy, redirect, retry};
 use tokio::task::spawn_blocking;
 
-use super::roots::Roots;
+use super::roots::{Roots, RootsId};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Shorter than the servers' and load balancers' own, so that a request seldom meets a connection that is going away.
@@ -37,7 +37,7 @@ struct Recipe {
 /// The values used last, by the roots that they belong to; the last one is at the end.
 struct Recent<T> {
     most: usize,
-    entries: Vec<(Roots, T)>,
+    entries: Vec<(RootsId, T)>,
 }
 
 impl Clients {
@@ -63,7 +63,7 @@ impl Clients {
         }
         let (recipe, wanted) = (self.recipe.clone(), roots.clone());
         let client = spawn_blocking(move || recipe.build(Some(&wanted))).await.ok()?.ok()?;
-        self.recent(|kept| kept.insert(roots.clone(), client.clone()));
+        self.recent(|kept| kept.insert(roots, client.clone()));
         Some(client)
     }
 
@@ -95,7 +95,7 @@ impl Recipe {
 
 impl<T: Clone> Recent<T> {
     fn get(&mut self, roots: &Roots) -> Option<T> {
-        let index = self.entries.iter().position(|(known, _)| known == roots)?;
+        let index = self.entries.iter().position(|(known, _)| *known == roots.id())?;
         let entry = self.entries.remove(index);
         let value = entry.1.clone();
         self.entries.push(entry);
@@ -103,11 +103,11 @@ impl<T: Clone> Recent<T> {
     }
 
     /// Adds a value that is not there; the one unused for longest makes room for it.
-    fn insert(&mut self, roots: Roots, value: T) {
+    fn insert(&mut self, roots: &Roots, value: T) {
         if self.entries.len() >= self.most {
             self.entries.remove(0);
         }
-        self.entries.push((roots, value));
+        self.entries.push((roots.id(), value));
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
         let mut recent = Recent { most: 3, entries: Vec::new() };
         for (n, new) in roots.iter().enumerate() {
             assert_eq!(recent.get(new), None);
-            recent.insert(new.clone(), n);
+            recent.insert(new, n);
             assert_eq!(recent.get(new), Some(n));
             // It is used all the time.
             assert_eq!(recent.get(&roots[0]), Some(0));

@@ -174,6 +174,9 @@ pub(super) fn classify(
     let class = match (operation, success && (200..300).contains(&status)) {
         (_, false) => refusal(operation, status, fields),
         (Operation::Challenge, true) => FailureClass::UnexpectedResponse(UnexpectedKind::ChallengeAccepted),
+        (Operation::Link | Operation::Unlink, true) if is_of_a_gateway(&response.body) => {
+            FailureClass::UnexpectedResponse(UnexpectedKind::NotJson)
+        }
         (Operation::Link, true) => return Ok(Answer { state: fields.ok().and_then(|fields| fields.state) }),
         (Operation::Unlink, true) => return Ok(Answer { state: None }),
         (Operation::Status, true) => match fields {
@@ -184,6 +187,15 @@ pub(super) fn classify(
     };
     let maybe_effective = operation == Operation::Link && !(400..500).contains(&status);
     Err(Failure { maybe_effective, ..Failure::of(class, response, now) })
+}
+
+/// Whether a body is none of the API's: a page of a proxy or a login, which comes with a 200 often enough.
+fn is_of_a_gateway(body: &Body) -> bool {
+    match body {
+        Body::Complete(bytes) => !bytes.trim_ascii().is_empty() && answer::read(bytes).is_none(),
+        Body::TooLarge => true,
+        Body::Broken | Body::TimedOut => false,
+    }
 }
 
 /// The body's fields, or why there are none.

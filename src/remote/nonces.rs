@@ -13,7 +13,7 @@ use super::credential::CredentialId;
 use super::digest::{Hash, Manner, Op, Session};
 use super::failure::Failure;
 use super::organization::ApiKeys;
-use super::roots::Roots;
+use super::roots::{Roots, RootsId};
 
 /// A generation of the cache ends after so many slots or so long; a slot lives for two generations without use.
 const GENERATION_SLOTS: usize = 2048;
@@ -25,7 +25,7 @@ const STRONGEST_TIME: Duration = Duration::from_mins(30);
 /// The cache. It holds challenges, no credential.
 pub(super) struct Nonces(Mutex<Generations>);
 
-type Key = (CredentialId, Option<Roots>);
+type Key = (CredentialId, Option<RootsId>);
 
 struct Generations {
     began: Instant,
@@ -74,14 +74,14 @@ impl Nonces {
 
     /// Roots tell slots apart, too: who trusts other ones talks to another server, perhaps.
     pub(super) fn slot(&self, credential: CredentialId, roots: Option<&Roots>) -> Arc<Slot> {
-        let key = (credential, roots.cloned());
+        let key = (credential, roots.map(Roots::id));
         let generations = &mut *lock(&self.0);
         if generations.young.len() >= GENERATION_SLOTS || generations.began.elapsed() >= GENERATION_TIME {
             generations.began = Instant::now();
             generations.old = std::mem::take(&mut generations.young);
         }
         let older = || generations.old.remove(&key).unwrap_or_else(|| Arc::new(Slot::new()));
-        generations.young.entry(key.clone()).or_insert_with(older).clone()
+        generations.young.entry(key).or_insert_with(older).clone()
     }
 }
 

@@ -7,14 +7,22 @@ use reqwest::Certificate;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
 
 /// The largest PEM that is read as [`Roots`].
 const LARGEST: usize = 256 * 1024;
 
 /// Root certificates in addition to those of the system and the operator. A clone costs nothing; two are equal if they
 /// hold the same certificates in the same order, whatever else was in the PEM.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Roots(Arc<[CertificateDer<'static>]>);
+#[derive(Clone)]
+pub struct Roots {
+    certificates: Arc<[CertificateDer<'static>]>,
+    id: RootsId,
+}
+
+/// What roots are known by: a hash of the certificates, so that whoever remembers it keeps none of them in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RootsId([u8; 32]);
 
 /// Why a PEM holds no [`Roots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,19 +49,37 @@ impl Roots {
 
     /// The certificates, for reqwest.
     pub(super) fn certificates(&self) -> reqwest::Result<Vec<Certificate>> {
-        self.0.iter().map(|certificate| Certificate::from_der(certificate)).collect()
+        self.certificates.iter().map(|certificate| Certificate::from_der(certificate)).collect()
+    }
+
+    /// What they are known by.
+    pub(super) fn id(&self) -> RootsId {
+        self.id
     }
 }
 
+impl PartialEq for Roots {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Roots {}
+
 impl From<Vec<CertificateDer<'static>>> for Roots {
     fn from(certificates: Vec<CertificateDer<'static>>) -> Self {
-        Self(certificates.into())
+        let mut hash = Sha256::new();
+        for certificate in &certificates {
+            hash.update((certificate.len() as u64).to_be_bytes());
+            hash.update(certificate);
+        }
+        Self { certificates: certificates.into(), id: RootsId(hash.finalize().into()) }
     }
 }
 
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Roots({})", self.0.len())
+        write!(f, "Roots({})", self.certificates.len())
     }
 }
 

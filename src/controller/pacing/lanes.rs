@@ -59,6 +59,14 @@ impl<T> Lanes<T> {
         Some(Next { rank, place, item })
     }
 
+    /// The one that has waited longest, however urgent the others are.
+    pub(super) fn oldest(&self) -> Option<Place> {
+        let heads = URGENCIES.iter().zip(&self.lanes).filter_map(|(urgency, lane)| {
+            lane.first_key_value().map(|(arrival, _)| Place { urgency: *urgency, arrival: *arrival })
+        });
+        heads.min_by_key(|place| place.arrival)
+    }
+
     /// Takes out the one whose turn it is.
     pub(super) fn take(&mut self, place: Place) -> Option<T> {
         self.turns = self.turns.wrapping_add(1);

@@ -107,8 +107,16 @@ impl Site {
         }
         let mut calls = Vec::new();
         while self.gate.free(now) == Free::Now {
-            let Some((place, whose)) = self.ready.next().map(|next| (next.place, *next.item)) else { break };
-            self.ready.take(place);
+            // While it is in doubt whether the endpoint answers, those go first that have waited longest: whose calls fail, for
+            // a reason of their own perhaps, and who asks again at once, must not speak for the others.
+            let next = if self.gate.is_trusted() {
+                self.ready.next().map(|next| next.place)
+            } else {
+                self.ready.oldest()
+            };
+            let Some(whose) = next.and_then(|place| self.ready.take(place)) else {
+                break;
+            };
             let Some(account) = self.accounts.get_mut(&whose) else { continue };
             account.listed = Listed::Nowhere;
             let next = account.waiting.next().map(|next| next.place);

@@ -73,14 +73,24 @@ fn content() -> impl Strategy<Value = Option<Content>> {
 fn record() -> impl Strategy<Value = crate::api::LinkRecord> {
     let token = || proptest::option::of(select(vec!["t1", "t2"]).prop_map(str::to_owned));
     let keys = proptest::option::of(select(vec!["k1", "k2"]).prop_map(str::to_owned));
-    (mark(), mark(), token(), keys, token(), mark(), proptest::option::of(-1..9)).prop_map(
-        |(held_since, accepted_time, token_fingerprint, key_fingerprint, sent, lost_since, relinks)| {
+    (mark(), mark(), token(), keys, token(), mark(), proptest::option::of(-1..9), any::<bool>()).prop_map(
+        |(
+            held_since,
+            accepted_time,
+            token_fingerprint,
+            key_fingerprint,
+            sent,
+            lost_since,
+            relinks,
+            resend,
+        )| {
             crate::api::LinkRecord {
                 held_since,
                 accepted_time,
                 token_fingerprint,
                 key_fingerprint,
                 sent,
+                resend: resend.then_some(true),
                 lost_since,
                 relinks,
             }

@@ -145,6 +145,41 @@ fn where_a_token_was_accepted_before_nothing_is_taken_over() {
     assert_eq!(told.case.known().token_fingerprint.as_deref(), Some("t1"));
 }
 
+/// A link that is lost, and that somebody else made anew meanwhile with a token of their own.
+#[test]
+fn a_link_of_others_in_the_place_of_a_lost_one_is_neither_taken_over_nor_removed() {
+    let mut told = story(synced().delete()).answers(exists(), Outcome::NoLink).told();
+    told.next();
+    assert_eq!(told.case.conditions(), "Ready=False LinkExists, Stalled=True LinkExists");
+    assert_eq!(told.case.known().sent, None, "the API said that it did not take the token");
+    told.poll = state("SYNCED");
+    for _ in 0..3 {
+        assert_eq!(told.next(), SENT, "no poll: it would say SYNCED of the link of others");
+    }
+    assert_eq!(told.case.conditions(), "Ready=False LinkExists, Stalled=True LinkExists");
+    told.link = super::case::accepted("SYNCED");
+    told.next();
+    assert_eq!((told.case.conditions().as_str(), told.case.known().resend), ("Ready=True Synced", None));
+}
+
+#[test]
+fn what_was_announced_and_not_sent_is_nothing_to_remove() {
+    let mut told = story(link().delete());
+    told.case.inputs = Some(told.case.read());
+    let crate::decision::Step::Announce(status) = told.case.step() else { panic!("{:?}", told.case.step()) };
+    told.case.memory.announced = status.link.as_ref().and_then(|record| record.sent.clone());
+    told.case.link.status = *status;
+    let mut crashed = told.clone_case();
+    told.then(Case::deleting);
+    assert_eq!(told.pass(), Did { finalizers: 1, ..NOTHING });
+    crashed.then(Case::deleting).restart();
+    assert_eq!(
+        crashed.pass(),
+        Did { reads: 1, unlinks: 1, finalizers: 1, ..NOTHING },
+        "it may have been sent"
+    );
+}
+
 impl Story {
     fn clone_case(&mut self) -> Story {
         story(self.case.clone())

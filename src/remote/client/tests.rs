@@ -245,7 +245,7 @@ async fn who_waits_for_a_challenge_keeps_to_his_own_deadline() {
         _ => Some(synced()),
     });
     let (organization, keys) = (organization(), keys(1));
-    let within = |ms| client.status(&organization, &keys, Instant::now() + Duration::from_millis(ms));
+    let within = |ms| client.status(&organization, &keys, None, Instant::now() + Duration::from_millis(ms));
     let began = Instant::now();
     let timed = async |ms| (within(ms).await.map_err(|failure| failure.class), began.elapsed().as_millis());
     let (first, shorter, longer) = tokio::join!(timed(2000), timed(1000), timed(3000));
@@ -285,9 +285,9 @@ async fn a_nonce_stays_with_its_origin_and_credential() {
     });
     let elsewhere = Organization { base_url: "https://om.example.com".parse().unwrap(), ..organization() };
     for _ in 0..2 {
-        client.status(&organization(), &keys(1), far()).await.unwrap();
-        client.status(&organization(), &keys(2), far()).await.unwrap();
-        client.status(&elsewhere, &keys(1), far()).await.unwrap();
+        client.status(&organization(), &keys(1), None, far()).await.unwrap();
+        client.status(&organization(), &keys(2), None, far()).await.unwrap();
+        client.status(&elsewhere, &keys(1), None, far()).await.unwrap();
     }
     assert_eq!((mock.count(Operation::Challenge), mock.count(Operation::Status)), (3, 6));
     for seen in mock.seen().iter().filter(|seen| !seen.authorization.is_empty()) {
@@ -308,7 +308,7 @@ async fn an_id_that_is_none_is_not_sent() {
     let (client, mock) = Mock::script(Vec::new());
     for id in ["", "..", "5f0d1e2a3b4c5d6e7f80123/", "5f0d1e2a3b4c5d6e7f8012345"] {
         let organization = Organization { org_id: id.to_owned(), ..organization() };
-        let failure = client.status(&organization, &keys(1), far()).await.unwrap_err();
+        let failure = client.status(&organization, &keys(1), None, far()).await.unwrap_err();
         assert_eq!(failure.class, FailureClass::OrganizationNotFound);
     }
     assert!(mock.seen().is_empty());

@@ -86,6 +86,11 @@ impl OriginGate {
         Some(Unavailable { since: self.since.unwrap_or(until), until })
     }
 
+    /// Whether the endpoint answered at last, and often enough, for all calls to go.
+    pub fn is_trusted(&self) -> bool {
+        self.gate.is_open()
+    }
+
     fn answered(&mut self, now: Instant) -> Option<Breaker> {
         let was_shut = self.gate.shut_until().is_some();
         self.gate.succeeded(now);

@@ -9,7 +9,7 @@ use crate::remote::{Failure, FailureClass};
 pub enum Verdict {
     /// Any answer, good or bad: the endpoint lives, and the credential is not limited.
     Answered,
-    /// The endpoint could not be reached, broke off, or failed by itself (5xx).
+    /// The endpoint could not be reached, broke off, or failed by itself (5xx other than the API's own 500).
     Unavailable,
     /// The credential is limited; how long the server asks to wait.
     Limited(Option<Duration>),
@@ -28,6 +28,10 @@ impl Verdict {
             return Self::Nothing;
         }
         match failure.class {
+            // The API itself failed on this request, not the endpoint: who sends it again and again must not speak for others.
+            FailureClass::ServerError if failure.http_status == Some(500) && failure.error_code.is_some() => {
+                Self::Answered
+            }
             FailureClass::Connect { .. }
             | FailureClass::TlsBrokenOff
             | FailureClass::Timeout
@@ -79,6 +83,12 @@ mod tests {
         ] {
             assert_eq!(failed(class.clone(), None), Verdict::Answered, "{class}");
         }
+        let own = Failure {
+            http_status: Some(500),
+            error_code: Some("UNEXPECTED_ERROR".into()),
+            ..Failure::new(FailureClass::ServerError)
+        };
+        assert_eq!(Verdict::of::<()>(&Err(own)), Verdict::Answered, "of one request");
         let expired = FailureClass::CertificateNotTrusted { detail: CertificateProblem::Expired };
         assert_eq!(failed(expired, None), Verdict::Nothing);
         assert_eq!(Verdict::of(&Ok(())), Verdict::Answered);

@@ -148,3 +148,55 @@ async fn an_endpoint_that_is_down_is_called_by_one_at_a_time_and_by_all_when_it_
     assert!(report.end < Duration::from_secs(600 + 60 + 5), "{:?}", report.end);
     assert_eq!(report.calls.len(), in_vain + LINKS);
 }
+
+/// Some links fail for a reason of their own, such as a path where nothing answers, and a person keeps asking for them.
+#[tokio::test(start_paused = true)]
+async fn links_that_fail_by_themselves_do_not_hold_up_those_that_would_be_answered() {
+    const GOOD: usize = 200;
+    let (pacer, queue) = (pacer(no_rates()), Queue::default());
+    let origin = origin("om");
+    let ids: [CredentialId; 21] = credentials(&origin);
+    let start = Instant::now();
+    let answered = Mutex::new(Vec::new());
+    for n in 0..20 {
+        queue.wake(&key(&format!("bad-{n}")), Urgency::Change);
+    }
+    for n in 0..GOOD {
+        queue.wake(&key(&format!("good-{n}")), Urgency::Routine);
+    }
+    let worker = async || {
+        loop {
+            let (link, urgency) = queue.next().await;
+            let bad = link.name.strip_prefix("bad-").and_then(|n| n.parse::<usize>().ok());
+            let credential = ids[bad.unwrap_or(20)];
+            let Admission::Granted(permit) = pacer.admit(&link, urgency, &origin, credential, Instant::now())
+            else {
+                queue.done(&link, None);
+                continue;
+            };
+            tokio::time::sleep(LATENCY).await;
+            permit.done(if bad.is_some() { Verdict::Unavailable } else { Verdict::Answered }, Instant::now());
+            queue.done(&link, None);
+            if bad.is_some() {
+                queue.wake(&link, Urgency::Change);
+            } else {
+                answered.lock().unwrap().push(Instant::now());
+            }
+        }
+    };
+    let ended = async {
+        while answered.lock().unwrap().len() < GOOD {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = pacer.run(&queue) => {}
+        _ = join_all((0..64).map(|_| worker())) => {}
+        () = tokio::time::sleep(Duration::from_hours(1)) => {
+            panic!("{} of {GOOD} within an hour", answered.lock().unwrap().len());
+        }
+    }
+    let last = *answered.lock().unwrap().last().unwrap() - start;
+    assert!(last <= Duration::from_mins(5), "{last:?}");
+}

@@ -152,7 +152,7 @@ pub(super) async fn link(client: &Client) -> Result<Answer, Failure> {
 }
 
 pub(super) async fn status(client: &Client) -> Result<Answer, Failure> {
-    client.status(&organization(), &keys(1), far()).await
+    client.status(&organization(), &keys(1), None, far()).await
 }
 
 pub(super) async fn unlink(client: &Client) -> Result<(), Failure> {

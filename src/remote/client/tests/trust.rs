@@ -35,7 +35,7 @@ async fn a_state_that_echoes_a_secret_is_none() {
 async fn the_api_s_own_words_are_no_echo() {
     let (client, _) = Mock::script(vec![nonce("a"), synced()]);
     let keys = ApiKeys { public: "synced".into(), private: "not_synced".into() };
-    let answer = client.status(&organization(), &keys, far()).await.unwrap();
+    let answer = client.status(&organization(), &keys, None, far()).await.unwrap();
     assert_eq!(answer.state.as_deref(), Some("SYNCED"));
 }
 
@@ -85,7 +85,7 @@ async fn a_weaker_digest_than_before_is_not_answered_for_a_while() {
     let answered = |nonce| mock.seen().iter().any(|seen| seen.authorization.get("nonce") == Some(&nonce));
     assert!(!answered("weak".to_owned()));
     // Others are asked for other credentials.
-    client.status(&organization(), &keys(2), far()).await.unwrap();
+    client.status(&organization(), &keys(2), None, far()).await.unwrap();
 
     // An older version was put in place again.
     tokio::time::advance(Duration::from_mins(2)).await;
