@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -105,7 +105,8 @@ impl Kubernetes {
         Link::observe(link).ok_or(KubernetesError::Incomplete)
     }
 
-    /// Writes the status of exactly this version of the link, by server-side apply.
+    /// Writes the status of exactly this version of the link, by server-side apply. That leaves what somebody else has written
+    /// beside it, which is then taken out.
     ///
     /// # Errors
     /// [`KubernetesError`]; `Conflict` when the link has another version or uid by now.
@@ -125,6 +126,21 @@ impl Kubernetes {
         let patching = api.patch_status(&link.name, &parameters, &patch);
         let written = self.write("patch_status", "patch on migrationlinks/status", patching).await?;
         self.metrics.status_written();
+        let written = Link::observe(written).ok_or(KubernetesError::Incomplete)?;
+        match surplus(&json!(written.status), &json!(status)) {
+            Some(surplus) => self.take_out(&written, &surplus).await,
+            None => Ok(written),
+        }
+    }
+
+    async fn take_out(&self, link: &Link, surplus: &Value) -> Result<Link, KubernetesError> {
+        let api: Api<MigrationLink> = Api::namespaced(self.client.clone(), &link.namespace);
+        let patch = Patch::Merge(json!({
+            "metadata": {"uid": link.uid, "resourceVersion": link.resource_version}, "status": surplus,
+        }));
+        let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let patching = api.patch_status(&link.name, &parameters, &patch);
+        let written = self.call("patch_status", "patch on migrationlinks/status", patching).await?;
         Link::observe(written).ok_or(KubernetesError::Incomplete)
     }
 
@@ -183,6 +199,19 @@ impl Kubernetes {
     }
 }
 
+/// The merge patch that makes `wanted` of `found`, where that has more; None where it has not.
+fn surplus(found: &Value, wanted: &Value) -> Option<Value> {
+    let (Value::Object(fields), Value::Object(kept)) = (found, wanted) else {
+        return (found != wanted).then(|| wanted.clone());
+    };
+    let of_field = |(name, found): (&String, &Value)| {
+        let surplus = kept.get(name).map_or(Some(Value::Null), |wanted| surplus(found, wanted));
+        Some((name.clone(), surplus?))
+    };
+    let fields: Map<_, _> = fields.iter().filter_map(of_field).collect();
+    (!fields.is_empty()).then_some(Value::Object(fields))
+}
+
 fn classify(error: &kube::Error, right: &'static str) -> KubernetesError {
     match error {
         kube::Error::Api(status) => match status.code {
@@ -206,5 +235,23 @@ fn outcome<T>(result: &Result<T, KubernetesError>) -> Outcome {
         Err(KubernetesError::Unreachable) => Outcome::Failure("unreachable"),
         Err(KubernetesError::NotTheWriter) => Outcome::Failure("not_the_writer"),
         Err(KubernetesError::Incomplete) => Outcome::Failure("incomplete"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_beside_what_was_written_is_taken_out_and_nothing_else() {
+        let wanted = json!({"state": "SYNCED", "link": {"relinks": 1}, "conditions": [{"type": "Ready"}]});
+        assert_eq!(surplus(&wanted, &wanted), None);
+        let found = json!({
+            "state": "SYNCED", "attempts": 3, "link": {"relinks": 1, "lostSince": "x"},
+            "conditions": [{"type": "Ready"}, {"type": "Stalled"}],
+        });
+        let expected =
+            json!({"attempts": null, "link": {"lostSince": null}, "conditions": [{"type": "Ready"}]});
+        assert_eq!(surplus(&found, &wanted), Some(expected));
     }
 }
