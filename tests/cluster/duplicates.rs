@@ -8,11 +8,12 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use migrationlink_operator::api::{ConditionType, Conditions, DeletionPolicy, MigrationLink};
 use migrationlink_simulator::{Answer, Behaviour, ExistingLink, Phase};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::{
-    Cloud, ControlPlane, Diary, ORG_ID, Tenant, World, eventually, is_sound, keys, link_spec, org_id, spec,
-    token, trouble,
+    Cloud, ControlPlane, Diary, ORG_ID, Page, Tenant, World, eventually, is_sound, keys, link_spec, org_id,
+    spec, token, trouble,
 };
 
 #[tokio::test]
@@ -34,8 +35,14 @@ async fn the_second_link_of_an_organization_names_the_first_and_goes_on_when_it_
     assert_eq!((&status.link, &status.state, &status.inputs), (&None, &None, &None));
     assert_eq!((status.attempts, &status.next_attempt_time), (None, &None));
     world.ask("second").await;
-    let acknowledged = |page: &crate::support::Page| page.status.last_handled_reconcile_at.is_some();
+    let acknowledged = |page: &Page| page.status.last_handled_reconcile_at.is_some();
     world.diary.page("second", "the wish is acknowledged", acknowledged).await;
+    // Who is left alone holds it all the same.
+    world.tenant.edit_link("first", json!({"spec": {"suspend": true}})).await;
+    world.announced("first", &["Synced", "Suspended"]).await;
+    world.tenant.annotate_link("second", "migrationlink.dev/reconcile-at", "again").await;
+    let again = |page: &Page| page.status.last_handled_reconcile_at.as_deref() == Some("again");
+    world.diary.page("second", "the wish is acknowledged", again).await;
     assert_eq!(simulator.journal(), [], "nothing is asked");
 
     world.tenant.delete_link("first").await;
@@ -105,7 +112,7 @@ async fn of_two_that_hold_it_the_one_that_has_it_for_longer_keeps_it() {
     world.cloud.simulator.clear_journal();
 
     let _second = world.operator().await;
-    let duplicate = |page: &crate::support::Page| page.reason().as_deref() == Some("DuplicateOrganization");
+    let duplicate = |page: &Page| page.reason().as_deref() == Some("DuplicateOrganization");
     let page = world.diary.page("restored", "it does not hold it", duplicate).await;
     assert_eq!(page.status.link, None);
     assert_eq!(world.diary.reasons("older"), ["Synced"]);

@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::{
-    Calls, Fault, Front, Ledger, Operator, WRITE_STATUS, World, eventually, is_sound, keys, org_id, spec,
-    token,
+    Calls, Fault, Front, Ledger, Operator, Page, WRITE_STATUS, World, eventually, is_sound, keys, org_id,
+    spec, token,
 };
 
 /// How long a POST takes here, and how long is looked for what must not happen.
@@ -217,7 +217,7 @@ async fn an_edit_during_a_call_is_recorded_as_what_it_was_made_from_and_then_act
         let pages = world.diary.pages("link");
         pages.iter().for_each(is_sound);
         let [before, after] = &pages[..] else { panic!("{pages:?}") };
-        let of = |page: &crate::support::Page| {
+        let of = |page: &Page| {
             let status = &page.status;
             let inputs = status.inputs.as_ref().expect("inputs");
             let handled = status.last_handled_reconcile_at.clone();

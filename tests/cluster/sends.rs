@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::failures::case::{error, raw};
 use crate::support::{
-    Calls, EVENT, Ledger, READ_SECRET, WRITE_STATUS, World, eventually, is_sound, keys, org_id, token,
-    trouble,
+    Calls, EVENT, Ledger, Page, READ_SECRET, WRITE_STATUS, World, eventually, is_sound, keys, org_id, spec,
+    token, trouble,
 };
 
 /// A world whose Cloud Manager does not replace a link, and the scripts of one organization's POSTs.
@@ -135,7 +135,7 @@ async fn without_the_word_true_nothing_is_taken_over() {
         "migrationlink.dev/adopt-existing": "yes", "migrationlink.dev/reconcile-at": "now",
     });
     world.tenant.edit_link("link", json!({"metadata": {"annotations": annotations}})).await;
-    let acknowledged = |page: &crate::support::Page| page.status.last_handled_reconcile_at.is_some();
+    let acknowledged = |page: &Page| page.status.last_handled_reconcile_at.is_some();
     let page = world.diary.page("link", "the wish is acknowledged", acknowledged).await;
     assert_eq!(page.reason().as_deref(), Some("LinkExists"));
     assert_eq!(world.methods(&org_id(0)), ["POST", "POST"]);
@@ -154,14 +154,14 @@ async fn a_token_that_is_rotated_back_after_a_lost_answer_is_sent_again() {
     simulator.script(lost.after_effect().times(1));
     simulator.script(Behaviour::new(Answer::Upgrading).on_method("POST").in_phase(Phase::Authenticated));
     world.tenant.edit_secret("link", &[("linkToken", &token("rotated"))]).await;
-    let lost_answer = |page: &crate::support::Page| sent(&page.status).is_some();
+    let lost_answer = |page: &Page| sent(&page.status).is_some();
     let page = world.diary.page("link", "the answer is lost", lost_answer).await;
     assert_eq!(page.status.state.as_deref(), Some("NOT_SYNCED"), "it never flatters");
     assert_eq!(accepted(&page.status), accepted(&before.status));
     assert_eq!(simulator.link_token(&org_id(0)), Some(token("rotated")));
     world.tenant.edit_secret("link", &[("linkToken", &token("link"))]).await;
     simulator.clear_scripts();
-    let back = |page: &crate::support::Page| page.reason().as_deref() == Some("Synced");
+    let back = |page: &Page| page.reason().as_deref() == Some("Synced");
     let page = world.diary.page("link", "it is SYNCED again", back).await;
     assert_eq!((sent(&page.status), accepted(&page.status)), (None, accepted(&before.status)));
     assert_eq!(simulator.link_token(&org_id(0)), Some(token("link")));
@@ -207,7 +207,7 @@ async fn what_was_refused_was_not_sent() {
     simulator.add_organization(&org_id(0), [keys("link")]);
     simulator.link_behind_the_back(&org_id(0), "by-hand");
     world.secret("link").await;
-    let mut spec = crate::support::spec("link", &org_id(0), &world.cloud.base_url());
+    let mut spec = spec("link", &org_id(0), &world.cloud.base_url());
     spec.deletion_policy = DeletionPolicy::Delete;
     world.tenant.create_link("link", spec).await;
     let pages = world.diary.has_been("link", &["ServiceUpgrading", "LinkExists"]).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use migrationlink_simulator::{Answer, Behaviour, Phase};
 
 use super::{blocked, delete, synced};
-use crate::support::{World, eventually, is_sound, org_id};
+use crate::support::{Page, World, eventually, is_sound, org_id};
 
 #[tokio::test]
 async fn to_a_server_that_is_no_longer_allowed_no_credentials_go_for_a_removal_either() {
@@ -29,7 +29,7 @@ async fn to_a_server_that_is_no_longer_allowed_no_credentials_go_for_a_removal_e
     }
     assert_eq!((status.attempts, &status.next_attempt_time), (None, &None));
     world.ask("link").await;
-    let acknowledged = |page: &crate::support::Page| page.status.last_handled_reconcile_at.is_some();
+    let acknowledged = |page: &Page| page.status.last_handled_reconcile_at.is_some();
     world.diary.page("link", "the wish is acknowledged", acknowledged).await;
     assert_eq!(second.requests().since(&requests).count("get", "secrets"), 0);
     assert_eq!(world.cloud.simulator.journal(), []);

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{blocked, synced};
 use crate::failures::case::error;
-use crate::support::{Operator, World, eventually, is_sound, org_id};
+use crate::support::{Operator, Page, World, eventually, is_sound, org_id};
 
 const GRACE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -28,7 +28,7 @@ async fn after_the_grace_period_the_resource_goes_the_link_stays_and_everybody_i
         world.tenant.delete_link(name).await;
     }
     for (n, (name, cause)) in names.into_iter().zip(["Forbidden", "SecretNotFound"]).enumerate() {
-        let is_blocked = |page: &crate::support::Page| page.reason().as_deref() == Some("DeletionBlocked");
+        let is_blocked = |page: &Page| page.reason().as_deref() == Some("DeletionBlocked");
         let page = world.diary.page(name, "it is held up", is_blocked).await;
         is_sound(&page);
         let (ready, beside) = blocked(&page.status);

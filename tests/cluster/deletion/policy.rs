@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{WRITE_FINALIZERS, blocked, delete, run_the_way_out, synced};
 use crate::support::{
-    Calls, EVENT, Ledger, READ_SECRET, WRITE_STATUS, World, eventually, is_sound, org_id, trouble,
+    Calls, EVENT, Ledger, Page, READ_SECRET, WRITE_STATUS, World, eventually, is_sound, org_id, trouble,
 };
 
 const NO_CALL: Calls = Calls { challenges: 0, posts: 0, polls: 0, others: 0, refused: 0 };
@@ -96,7 +96,7 @@ async fn the_command_in_the_message_lets_the_resource_go_and_the_link_stay() {
     let messages = {
         let mut messages = Vec::new();
         for name in &names[..2] {
-            let held = |page: &crate::support::Page| page.reason().as_deref() == Some("DeletionBlocked");
+            let held = |page: &Page| page.reason().as_deref() == Some("DeletionBlocked");
             let page = world.diary.page(name, "it is held up", held).await;
             is_sound(&page);
             messages.push(blocked(&page.status).0.message.clone());

@@ -15,16 +15,17 @@ use migrationlink_operator::api::Reason;
 
 use case::Case;
 
-/// Each reason stands in an expectation of these tests or of those of the inputs.
+/// Each reason stands in an expectation of these tests, or of those of the inputs, of deletion, or of duplicates.
 #[test]
 fn no_reason_is_without_a_test_that_drives_a_link_into_it() {
     let mut tests = String::new();
-    for folder in ["failures", "inputs"] {
-        let folder = format!("{}/tests/cluster/{folder}", env!("CARGO_MANIFEST_DIR"));
-        for file in fs::read_dir(folder).expect("the tests' folder") {
+    let all = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster");
+    for folder in ["failures", "inputs", "deletion"] {
+        for file in fs::read_dir(format!("{all}/{folder}")).expect("the tests' folder") {
             tests += &fs::read_to_string(file.expect("a file").path()).expect("a test");
         }
     }
+    tests += &fs::read_to_string(format!("{all}/duplicates.rs")).expect("a test");
     for reason in Reason::ALL {
         assert!(tests.contains(&format!("\"{reason}\"")), "{reason}");
     }
