@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::{blocked, delete, synced};
 use crate::failures::case::{error, raw};
-use crate::support::{Page, World, is_sound, org_id, trouble};
+use crate::support::{Page, World, is_sound, keys, org_id, trouble};
 
 /// What the Cloud Manager answers once instead of removing the link.
 struct Row {
@@ -192,6 +192,30 @@ async fn other_api_keys_are_tried_at_once() {
     world.tenant.edit_secret("link", &content).await;
     world.tenant.gone("link").await;
     assert_eq!(simulator.link_token(&org_id(0)), None);
+    world.tells_no_secret(&operator, &["link"]).await;
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_used_is_named_and_taken_when_it_is_mended() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    synced(&world, &["link"]).await;
+    let keys = keys("link");
+    world.tenant.edit_secret("link", &[("privateKey", " ")]).await;
+    world.diary.has_been("link", &["Synced", "InvalidSecret"]).await;
+    world.tenant.delete_link("link").await;
+    let pages = world.diary.has_been("link", &["Synced", "InvalidSecret", "DeletionBlocked"]).await;
+    pages.iter().for_each(is_sound);
+    let status = &pages.last().expect("a page").status;
+    let (ready, beside) = blocked(status);
+    assert_eq!((beside.type_.as_str(), beside.reason.as_str()), ("Stalled", "InvalidSecret"));
+    for phrase in ["its key privateKey is empty", "It needs the keys publicKey and privateKey."] {
+        assert!(ready.message.contains(phrase), "{phrase:?} is not in {:?}", ready.message);
+    }
+    assert_eq!((status.attempts, &status.next_attempt_time), (None, &None), "woken by the change");
+    world.tenant.edit_secret("link", &[("privateKey", &keys.private_key)]).await;
+    world.tenant.gone("link").await;
+    assert_eq!(world.cloud.simulator.link_token(&org_id(0)), None);
     world.tells_no_secret(&operator, &["link"]).await;
 }
 

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Bytes, Frame, Incoming};
@@ -20,8 +21,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 
 use super::controlplane::ControlPlane;
+
+/// Time between two events once they were held back.
+const APART: Duration = Duration::from_secs(1);
 
 /// What becomes of a write of a status.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +83,7 @@ impl Front {
         self.state.passes.send_replace(false);
     }
 
-    /// Lets the operator hear of everything that was held back.
+    /// Lets the operator hear of everything that was held back, one event after the other.
     pub fn release(&self) {
         self.state.passes.send_replace(true);
     }
@@ -130,13 +135,20 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         (_, Err(_)) => return Ok(status(502)),
     };
     let (frames, come) = mpsc::channel(16);
-    let mut gate = state.passes.subscribe();
+    let (mut gate, mut late) = (state.passes.subscribe(), false);
     tokio::spawn(async move {
         let mut body = Box::pin(body);
         while let Some(Ok(frame)) = next(&mut body).await {
-            // The sender lives as long as the front.
-            if gated && gate.wait_for(|passes| *passes).await.is_err() {
-                return;
+            if gated && !*gate.borrow() {
+                late = true;
+                // The sender lives as long as the front.
+                if gate.wait_for(|passes| *passes).await.is_err() {
+                    return;
+                }
+            }
+            if late {
+                // What is old is all that is known for a while.
+                sleep(APART).await;
             }
             if frames.send(frame).await.is_err() {
                 return;
