@@ -127,6 +127,9 @@ impl Kubernetes {
         let written = self.write("patch_status", "patch on migrationlinks/status", patching).await?;
         self.metrics.status_written();
         let written = Link::observe(written).ok_or(KubernetesError::Incomplete)?;
+        if written.status == *status {
+            return Ok(written);
+        }
         match surplus(&json!(written.status), &json!(status)) {
             Some(surplus) => self.take_out(&written, &surplus).await,
             None => Ok(written),
@@ -140,7 +143,7 @@ impl Kubernetes {
         }));
         let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let patching = api.patch_status(&link.name, &parameters, &patch);
-        let written = self.call("patch_status", "patch on migrationlinks/status", patching).await?;
+        let written = self.write("patch_status", "patch on migrationlinks/status", patching).await?;
         Link::observe(written).ok_or(KubernetesError::Incomplete)
     }
 
