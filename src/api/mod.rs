@@ -3,6 +3,7 @@
 mod conditions;
 mod crd;
 mod reason;
+pub(crate) mod rules;
 mod spec;
 mod status;
 

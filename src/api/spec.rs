@@ -6,6 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
 use super::status::{InputKind, MigrationLinkStatus};
 use crate::duration;
 
@@ -50,8 +51,8 @@ pub struct MigrationLinkSpec {
     /// Id of the Cloud Manager or Ops Manager organization: 24 lower-case hexadecimal digits. Immutable.
     #[schemars(length(max = 64))]
     #[x_kube(
-        validation = ("self.matches('^[0-9a-f]{24}$')", "orgId must be the organization's id: 24 lower-case hexadecimal digits (Organization Settings shows it)"),
-        validation = ("self == oldSelf", "orgId is immutable: delete this MigrationLink and create another one for the other organization")
+        validation = (rules::ORG_ID.cel, rules::ORG_ID.sentence),
+        validation = (rules::STAYS, "orgId is immutable: delete this MigrationLink and create another one for the other organization")
     )]
     pub org_id: String,
 
@@ -59,8 +60,8 @@ pub struct MigrationLinkSpec {
     #[serde(default = "default_base_url")]
     #[schemars(length(max = 512))]
     #[x_kube(
-        validation = (r"self.matches('^https?://([A-Za-z0-9][A-Za-z0-9._-]*|\\[[0-9A-Fa-f:.]+\\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$')", "baseUrl must be https://HOST[:PORT][/PATH] (or http://), such as https://cloud.mongodb.com/api/public/v1.0, without user info, query, fragment, percent-encoding or trailing slash"),
-        validation = ("self == oldSelf", "baseUrl is immutable: delete this MigrationLink and create another one for the other server")
+        validation = (rules::BASE_URL.cel, rules::BASE_URL.sentence),
+        validation = (rules::STAYS, "baseUrl is immutable: delete this MigrationLink and create another one for the other server")
     )]
     pub base_url: String,
 
@@ -79,7 +80,7 @@ pub struct MigrationLinkSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(
-        validation = ("self.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$') && self != '' && duration(self) >= duration('1m') && duration(self) <= duration('24h')", "syncInterval must be a duration from 1m to 24h in hours, minutes and seconds, such as 15m or 1h30m")
+        validation = (rules::SYNC_INTERVAL.cel, rules::SYNC_INTERVAL.sentence)
     )]
     pub sync_interval: Option<String>,
 
@@ -102,7 +103,7 @@ pub struct SecretReference {
     /// Name of the Secret.
     #[schemars(length(max = 253))]
     #[x_kube(
-        validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "name must be the name of a Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit")
+        validation = (rules::SECRET_NAME.cel, rules::SECRET_NAME.sentence)
     )]
     pub name: String,
 }
@@ -113,7 +114,7 @@ pub struct KeyReference {
     /// Name of the Secret.
     #[schemars(length(max = 253))]
     #[x_kube(
-        validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "name must be the name of a Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit")
+        validation = (rules::SECRET_NAME.cel, rules::SECRET_NAME.sentence)
     )]
     pub name: String,
 
@@ -121,7 +122,7 @@ pub struct KeyReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     #[x_kube(
-        validation = ("self.matches('^[-._a-zA-Z0-9]+$')", "key must be a key of a Secret: letters, digits, '-', '_' and '.'")
+        validation = (rules::SECRET_KEY.cel, rules::SECRET_KEY.sentence)
     )]
     pub key: Option<String>,
 }
@@ -135,7 +136,7 @@ pub struct CaReference {
     /// Name of the ConfigMap or Secret.
     #[schemars(length(max = 253))]
     #[x_kube(
-        validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "name must be the name of a ConfigMap or Secret: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit")
+        validation = (rules::OBJECT_NAME.cel, rules::OBJECT_NAME.sentence)
     )]
     pub name: String,
 
@@ -143,7 +144,7 @@ pub struct CaReference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     #[x_kube(
-        validation = ("self.matches('^[-._a-zA-Z0-9]+$')", "key must be a key of a ConfigMap or Secret: letters, digits, '-', '_' and '.'")
+        validation = (rules::OBJECT_KEY.cel, rules::OBJECT_KEY.sentence)
     )]
     pub key: Option<String>,
 }
