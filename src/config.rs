@@ -1,5 +1,7 @@
 //! The command line: what can be set, by which flag or environment variable, and the sentence for what is wrong.
 
+mod check;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,6 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use check::{CheckConfig, LinkName, Output};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -24,6 +27,8 @@ pub enum Invocation {
     Run(Box<Config>),
     /// Print the CustomResourceDefinition.
     Crd,
+    /// Say what the operator would do.
+    Check(Box<CheckConfig>),
 }
 
 /// Links Cloud Manager and Ops Manager organizations with Atlas, as MigrationLink resources say
@@ -50,6 +55,8 @@ enum Command {
     Run(Box<Config>),
     /// Print the CustomResourceDefinition
     Crd,
+    /// Say what the operator would do with a link and why, without doing it
+    Check(Box<CheckConfig>),
 }
 
 // The first paragraph of each field's comment is its help text.
@@ -179,6 +186,8 @@ enum InvalidValue {
          beside each dot: not this one"
     )]
     LeaseName,
+    #[error("write NAMESPACE/NAME of a MigrationLink in the cluster, or -f FILE for a manifest")]
+    LinkName,
     #[error("write a duration such as 90s, 15m or 1h30m")]
     Duration,
     #[error("it must be from 1m to 24h")]
@@ -207,13 +216,14 @@ pub fn parse(
     let matches = command.clone().try_get_matches_from(&args).map_err(without_password)?;
     let (given, after) = match matches.subcommand() {
         None => (&matches, 0),
-        Some(("run", given)) => (given, 1),
-        Some(_) => return Ok(Invocation::Crd),
+        Some(("crd", _)) => return Ok(Invocation::Crd),
+        Some((_, given)) => (given, 1),
     };
+    let asked = matches.subcommand_name().and_then(|name| command.find_subcommand(name)).unwrap_or(&command);
     // clap's own reading of the environment takes an empty variable, which charts love to set, for a value, and
     // does not say in an error that the value came from a variable. So the variables become flags, and are parsed
     // again with the others: what is wrong now comes from the environment.
-    let missing = command.get_arguments().filter_map(|arg| {
+    let missing = asked.get_arguments().filter_map(|arg| {
         let flag = arg.get_long()?;
         let absent = given.value_source(arg.get_id().as_str()) != Some(ValueSource::CommandLine);
         absent.then(|| (flag.to_owned(), variable(flag)))
@@ -233,6 +243,7 @@ pub fn parse(
         Some(Command::Run(config)) => config,
         None => Box::new(cli.config),
         Some(Command::Crd) => return Ok(Invocation::Crd),
+        Some(Command::Check(config)) => return Ok(Invocation::Check(config)),
     };
     config.watch_namespaces.sort();
     config.watch_namespaces.dedup();
@@ -248,7 +259,9 @@ fn command() -> clap::Command {
             arg.help(help)
         })
     }
-    with_variables(Cli::command()).mut_subcommand("run", with_variables)
+    with_variables(Cli::command())
+        .mut_subcommand("run", with_variables)
+        .mut_subcommand("check", with_variables)
 }
 
 /// The environment variable of a flag: `MIGRATIONLINK_SYNC_INTERVAL` of `sync-interval`.
@@ -356,7 +369,7 @@ mod tests {
         let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
         match parse(args, env) {
             Ok(Invocation::Run(config)) => Ok(*config),
-            Ok(Invocation::Crd) => Err("crd".to_owned()),
+            Ok(other) => Err(format!("{other:?}").to_lowercase()),
             Err(error) => {
                 assert_eq!(error.exit_code(), 2);
                 Err(error.to_string())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use migrationlink_operator::admin::{self, AdminError};
-use migrationlink_operator::config::{self, Config, Invocation};
+use migrationlink_operator::config::{self, CheckConfig, Config, Invocation, Output};
 use migrationlink_operator::controller::{
     self, ClientError, Cluster, Controller, EndedEarly, Pacer, Pacing, Parts, Store,
 };
@@ -18,7 +18,7 @@ use migrationlink_operator::metrics::Metrics;
 use migrationlink_operator::remote::{
     Client, HttpOptions, HttpTransport, ProxySettings, SetupError, USER_AGENT,
 };
-use migrationlink_operator::{api, telemetry};
+use migrationlink_operator::{api, check, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -59,15 +59,35 @@ fn main() -> ExitCode {
     };
     match invocation {
         Invocation::Run(config) => run(&config),
-        Invocation::Crd => print_crd(),
+        Invocation::Crd => print(api::crd_yaml().map_err(io::Error::other)),
+        Invocation::Check(config) => check(&config),
     }
 }
 
-fn print_crd() -> ExitCode {
-    let printed = api::crd_yaml()
-        .map_err(io::Error::other)
-        .and_then(|crd| io::stdout().lock().write_all(crd.as_bytes()));
-    match printed {
+fn check(config: &CheckConfig) -> ExitCode {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let report = match runtime.map_err(RunError::Runtime) {
+        Ok(runtime) => {
+            let report = runtime.block_on(check::run(config));
+            // A name that is being resolved is not waited for.
+            runtime.shutdown_background();
+            report
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let printed = print(match config.output {
+        Output::Text => Ok(report.to_text()),
+        Output::Json => report.to_json().map_err(io::Error::other),
+    });
+    if report.is_ok() { printed } else { ExitCode::FAILURE }
+}
+
+fn print(text: io::Result<String>) -> ExitCode {
+    match text.and_then(|text| io::stdout().lock().write_all(text.as_bytes())) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has seen enough: crd | head.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

@@ -321,12 +321,12 @@ impl<P: Paced> Collector for PaceCollector<P> {
     }
 }
 
-#[cfg(test)]
+/// No links: for what looks once and ends.
 impl Links for () {
     fn for_each(&self, _: &mut dyn FnMut(Link<'_>)) {}
 }
 
-#[cfg(test)]
+/// Nothing is paced.
 impl Paced for () {
     fn held(&self) -> [(&'static str, usize); 3] {
         [("turn", 0), ("rate_limited", 0), ("unavailable", 0)]

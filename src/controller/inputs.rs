@@ -33,33 +33,47 @@ pub async fn read(
     let mut objects = Vec::new();
     let mut versions = Vec::new();
     for reference in link.references() {
-        let fetched = match fetch(kubernetes, &link.namespace, &reference).await {
-            Ok((ObjectMeta { uid: Some(uid), resource_version: Some(resource_version), .. }, data)) => {
+        let mut object = fetched(kubernetes, &link.namespace, &reference).await?;
+        match &mut object {
+            Fetched::Found { uid, resource_version, .. } => {
                 let version =
                     Version::Present { uid: uid.clone(), resource_version: resource_version.clone() };
                 versions.push((reference.clone(), version));
-                Fetched::Found { uid, resource_version, data }
             }
-            Ok(_) => return Err(KubernetesError::Incomplete),
-            Err(KubernetesError::NotFound) => {
-                versions.push((reference.clone(), Version::Missing));
-                Fetched::Missing
-            }
-            Err(KubernetesError::Forbidden(_)) => {
-                let known = known.iter().find_map(|(known, version)| match version {
+            Fetched::Missing => versions.push((reference.clone(), Version::Missing)),
+            Fetched::Denied { known: before } => {
+                *before = known.iter().find_map(|(known, version)| match version {
                     Version::Present { uid, resource_version } if *known == reference => {
                         Some((uid.clone(), resource_version.clone()))
                     }
                     _ => None,
                 });
-                Fetched::Denied { known }
             }
-            Err(error) => return Err(error),
-        };
-        objects.push((reference, fetched));
+        }
+        objects.push((reference, object));
     }
     let (inputs, credentials) = decision::read(link, objects, |pem| Roots::from_pem(pem).is_ok());
     Ok(Reading { inputs, credentials, versions })
+}
+
+/// Reads one object.
+///
+/// # Errors
+/// The API server did not give an answer that says anything about it.
+pub async fn fetched(
+    kubernetes: &Kubernetes,
+    namespace: &str,
+    reference: &InputReference,
+) -> Result<Fetched, KubernetesError> {
+    match fetch(kubernetes, namespace, reference).await {
+        Ok((ObjectMeta { uid: Some(uid), resource_version: Some(resource_version), .. }, data)) => {
+            Ok(Fetched::Found { uid, resource_version, data })
+        }
+        Ok(_) => Err(KubernetesError::Incomplete),
+        Err(KubernetesError::NotFound) => Ok(Fetched::Missing),
+        Err(KubernetesError::Forbidden(_)) => Ok(Fetched::Denied { known: None }),
+        Err(error) => Err(error),
+    }
 }
 
 async fn fetch(

@@ -32,7 +32,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 pub use client::{ClientError, Cluster, cluster};
+pub(crate) use explain::explain;
 pub use health::ControllerHealth;
+pub(crate) use inputs::fetched;
+pub(crate) use key::Key;
+pub(crate) use kubernetes::{Kubernetes, KubernetesError};
 pub use pacing::{Admission, Held, HeldWhy, Pacer, Pacing, Permit};
 pub use store::Store;
 
@@ -42,8 +46,6 @@ use crate::leader::{Claim, Loss};
 use crate::metrics::Metrics;
 use crate::remote;
 use events::Events;
-use key::Key;
-use kubernetes::{Kubernetes, KubernetesError};
 use queue::{Queue, Urgency};
 use reconcile::{Context, Done, reconcile};
 use slots::Slots;

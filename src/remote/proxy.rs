@@ -28,6 +28,15 @@ impl ProxySettings {
         Self::from_variables(|name| std::env::var(name).ok())
     }
 
+    /// The proxy that `url` goes through, `scheme://host:port` without user info; None if it goes straight.
+    ///
+    /// # Errors
+    /// [`SetupError::Proxy`] when the settings cannot be used.
+    pub fn proxy_of(&self, url: &Url) -> Result<Option<String>, SetupError> {
+        let (proxies, _) = Proxies::new(self)?;
+        Ok(proxies.name(url))
+    }
+
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let get = |name: &str| {
             [name.to_owned(), name.to_lowercase()]
@@ -101,7 +110,7 @@ mod tests {
     }
 
     fn name(variables: &[(&str, &str)], url: &str) -> Option<String> {
-        Proxies::new(&settings(variables)).unwrap().0.name(&url.parse().unwrap())
+        settings(variables).proxy_of(&url.parse().unwrap()).unwrap()
     }
 
     #[test]
