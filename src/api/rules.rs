@@ -88,14 +88,13 @@ fn is_base_url(text: &str) -> bool {
     let of = |text: &str, others: &str| {
         text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c)) && !text.is_empty()
     };
-    let (host_is_right, after) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, after)) => {
-            (!address.is_empty() && address.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c)), after)
-        }
-        None => {
-            let (host, after) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
-            (of(host, "._-") && host.starts_with(|c: char| c.is_ascii_alphanumeric()), after)
-        }
+    let bracketed = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host_is_right, after) = if let Some((address, after)) = bracketed {
+        let is_address = address.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c));
+        (is_address && !address.is_empty(), after)
+    } else {
+        let (host, after) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+        (of(host, "._-") && host.starts_with(|c: char| c.is_ascii_alphanumeric()), after)
     };
     let port_is_right = after.is_empty()
         || after.strip_prefix(':').is_some_and(|port| {

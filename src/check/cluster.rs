@@ -132,7 +132,7 @@ impl Cluster {
                 within_deadline(api.patch(name, &parameters, &patch)).await
             }
         };
-        match tried.map(|object| object.try_parse::<MigrationLink>()) {
+        match tried.map(DynamicObject::try_parse::<MigrationLink>) {
             Ok(Ok(link)) => DryRun::Accepted(Box::new(link)),
             Ok(Err(_)) => DryRun::NotDone("the API server's answer cannot be read".to_owned()),
             Err(Failed::Said(status)) => said(&status),

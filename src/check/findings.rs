@@ -49,7 +49,7 @@ pub struct Report {
 impl Finding {
     /// As it should be.
     pub fn ok(check: &'static str, message: impl Into<String>) -> Self {
-        Self { level: Level::Ok, check, link: None, reason: None, message: clean(message.into()), fix: None }
+        Self { level: Level::Ok, check, link: None, reason: None, message: clean(&message.into()), fix: None }
     }
 
     /// Worth a look.
@@ -71,7 +71,7 @@ impl Finding {
     /// What a status says, under a reason that may be of another version of the operator.
     pub fn said(check: &'static str, level: Level, reason: &str, message: &str) -> Self {
         let found = Self::problem_said(check, message);
-        Self { level, reason: Some(clean(reason.to_owned())), ..found }
+        Self { level, reason: Some(clean(reason)), ..found }
     }
 
     fn problem_said(check: &'static str, message: &str) -> Self {
@@ -82,8 +82,9 @@ impl Finding {
     }
 
     /// The same, with what to do.
+    #[must_use]
     pub fn with_fix(self, fix: impl Into<String>) -> Self {
-        Self { fix: Some(clean(fix.into())), ..self }
+        Self { fix: Some(clean(&fix.into())), ..self }
     }
 
     /// The finding as a line.
@@ -101,14 +102,9 @@ impl Finding {
 }
 
 impl Report {
-    /// Adds what is about no link.
-    pub fn add(&mut self, finding: Finding) {
-        self.findings.push(finding);
-    }
-
     /// Adds what was found of a link.
-    pub fn add_all(&mut self, link: &str, findings: Vec<Finding>) {
-        let link = clean(link.to_owned());
+    pub fn add(&mut self, link: &str, findings: Vec<Finding>) {
+        let link = clean(link);
         self.findings
             .extend(findings.into_iter().map(|finding| Finding { link: Some(link.clone()), ..finding }));
     }
@@ -139,8 +135,8 @@ impl Report {
 }
 
 /// One line, whatever a manifest or a status holds: nothing in it moves a terminal's cursor.
-fn clean(text: String) -> String {
-    let text = crate::decision::truncated(&text, LONGEST);
+fn clean(text: &str) -> String {
+    let text = crate::decision::truncated(text, LONGEST);
     text.chars().map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c }).collect()
 }
 
@@ -157,8 +153,8 @@ mod tests {
 
     fn report() -> Report {
         let mut report = Report::default();
-        report.add(Finding::ok("cluster", "none"));
-        report.add_all(
+        report.findings.push(Finding::ok("cluster", "none"));
+        report.add(
             "payments/payments",
             vec![
                 Finding::warning("manifest", "unknown field spec.x"),
@@ -198,7 +194,7 @@ mod tests {
         assert_eq!(shown, expected);
         assert!(Report::default().is_ok());
         let mut warned = Report::default();
-        warned.add(Finding::warning("api", "slow"));
+        warned.findings.push(Finding::warning("api", "slow"));
         assert!(warned.is_ok() && !report().is_ok());
     }
 

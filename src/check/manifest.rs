@@ -62,7 +62,9 @@ pub fn read(files: &[PathBuf]) -> (Manifests, Vec<Finding>) {
         };
         match serde_saphyr::from_multiple::<Value>(&text) {
             Ok(documents) => {
-                documents.into_iter().for_each(|document| manifests.take(document, &name, &mut findings));
+                for document in documents {
+                    manifests.take(document, &name, &mut findings);
+                }
             }
             Err(error) => {
                 // The error's own text shows the lines around the mistake.
@@ -129,8 +131,9 @@ impl Manifests {
             "MigrationLink" => format!("{GROUP}/{VERSION}"),
             "Secret" | "ConfigMap" => "v1".to_owned(),
             "List" => {
-                if let Some(Value::Array(items)) = document.remove("items") {
-                    items.into_iter().for_each(|item| self.take(item, file, findings));
+                let items = document.remove("items").unwrap_or_default();
+                for item in items.as_array().into_iter().flatten() {
+                    self.take(item.clone(), file, findings);
                 }
                 return;
             }

@@ -36,7 +36,7 @@ const SYNC_INTERVAL: std::time::Duration = std::time::Duration::from_mins(15);
 /// Looks at what the configuration names. Whatever is in the way is in the report, too.
 pub async fn run(config: &CheckConfig) -> Report {
     let mut report = Report::default();
-    let remote = Remote::new(config).map_err(|finding| report.add(finding)).ok();
+    let remote = Remote::new(config).map_err(|finding| report.findings.push(finding)).ok();
     let found = Cluster::find().await;
     let cluster = found.as_ref().map_err(String::as_str);
     let check = Check { allowed: Origins(config.allowed_origins.clone()), remote, cluster };
@@ -74,7 +74,7 @@ impl Check<'_> {
                 let mut findings = vec![Finding::ok("resource", "It is in the cluster")];
                 findings.extend(status::findings(&link));
                 findings.extend(self.examine(&link, &manifests, namespace, &[]).await);
-                report.add_all(&format!("{namespace}/{name}"), findings);
+                report.add(&format!("{namespace}/{name}"), findings);
                 return;
             }
             Ok(None) => Finding::problem(
@@ -84,13 +84,13 @@ impl Check<'_> {
             ),
             Err((error, fix)) => Finding::problem("resource", format!("It cannot be read: {error}"), fix),
         };
-        report.add_all(&format!("{namespace}/{name}"), vec![finding]);
+        report.add(&format!("{namespace}/{name}"), vec![finding]);
     }
 
     /// Every link of the files.
     async fn files(&self, config: &CheckConfig, report: &mut Report) {
         let (manifests, findings) = manifest::read(&config.files);
-        findings.into_iter().for_each(|finding| report.add(finding));
+        report.findings.extend(findings);
         let default_namespace = self.cluster.map_or("default", Cluster::namespace);
         let mut links = Vec::new();
         for manifest in &manifests.links {
@@ -99,12 +99,12 @@ impl Check<'_> {
             let namespace = meta("namespace").unwrap_or(default_namespace);
             let name = meta("name").unwrap_or("(no name)");
             let (link, findings) = self.validated(manifest, namespace, name).await;
-            report.add_all(&format!("{namespace}/{name}"), findings);
+            report.add(&format!("{namespace}/{name}"), findings);
             links.extend(link);
         }
         for link in &links {
             let findings = self.examine(link, &manifests, default_namespace, &links).await;
-            report.add_all(&format!("{}/{}", link.namespace, link.name), findings);
+            report.add(&format!("{}/{}", link.namespace, link.name), findings);
         }
     }
 

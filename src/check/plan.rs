@@ -46,13 +46,13 @@ pub fn plan(
             jitter: 0.5,
         };
         match decide(&view) {
-            Step::ReadInputs => match read {
-                Some(read) => inputs = Some(&read.inputs),
-                None => {
+            Step::ReadInputs => {
+                let Some(read) = read else {
                     steps.push("read what it refers to; what follows depends on that".to_owned());
                     break;
-                }
-            },
+                };
+                inputs = Some(&read.inputs);
+            }
             Step::Publish(status) => {
                 steps.extend(publishes(&link.status, &status));
                 link.status = *status;
@@ -143,9 +143,12 @@ fn why_poll(link: &Link, read: Option<&Fingerprints>) -> &'static str {
 fn waits(link: &Link, until: Option<Timestamp>) -> String {
     let ready =
         link.status.conditions.as_ref().is_some_and(|conditions| conditions.is_true(ConditionType::Ready));
-    let interval = link.spec.sync_interval.as_deref().unwrap_or("the operator's --sync-interval");
+    let interval = match &link.spec.sync_interval {
+        Some(own) => format!("every {own}"),
+        None => "at the operator's --sync-interval".to_owned(),
+    };
     match until {
-        Some(_) if ready => format!("do nothing before the next regular check, one every {interval}"),
+        Some(_) if ready => format!("do nothing before the next regular check ({interval})"),
         Some(until) => format!("wait until something changes, at most until {}", whole_seconds(until)),
         None => "do nothing until something changes".to_owned(),
     }
@@ -153,4 +156,150 @@ fn waits(link: &Link, until: Option<Timestamp>) -> String {
 
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::decision::{Fetched, Origins, Version, read};
+
+    const TOKEN: &str = "a-link-token";
+
+    fn link(spec: &Value, status: &Value, annotations: &Value) -> Link {
+        let mut all = json!({
+            "orgId": "5f0d1e2a3b4c5d6e7f801234", "baseUrl": "http://om:8080", "secretRef": {"name": "keys"},
+        });
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let resource = json!({
+            "apiVersion": "migrationlink.dev/v1alpha1", "kind": "MigrationLink", "spec": all, "status": status,
+            "metadata": {
+                "name": "link", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 1,
+                "annotations": annotations,
+            },
+        });
+        Link::observe(serde_json::from_value(resource).unwrap()).unwrap()
+    }
+
+    fn inputs(link: &Link, token: &str) -> Read {
+        let data = [("publicKey", "pub"), ("privateKey", "private"), ("linkToken", token)];
+        let data = data.map(|(key, value)| (key.to_owned(), value.into())).into();
+        let reference = link.references().remove(0);
+        let (uid, resource_version) = ("s".to_owned(), "1".to_owned());
+        let version = Version::Present { uid: uid.clone(), resource_version: resource_version.clone() };
+        let found = Fetched::Found { uid, resource_version, data };
+        let (inputs, credentials) = read(link, vec![(reference.clone(), found)], |_| true);
+        Read { inputs, credentials, versions: vec![(reference, version)] }
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            allowed_origins: Origins(vec!["http://om:8080".parse().unwrap()]),
+            sync_interval: Duration::from_mins(15),
+            deletion_grace_period: None,
+            started_at: now(),
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-23T12:00:00Z".parse().unwrap()
+    }
+
+    fn steps(link: &Link, token: &str) -> String {
+        plan(link, Some(&inputs(link, token)), None, &settings(), now()).steps.join(", then ")
+    }
+
+    /// The status of a link whose token and keys were accepted.
+    fn synced(link: &Link) -> Value {
+        let Read { inputs, .. } = inputs(link, TOKEN);
+        let fingerprints = inputs.usable.unwrap();
+        json!({
+            "observedGeneration": 1, "state": "SYNCED", "inputs": inputs.records, "lastHandledRelinkAt": "1",
+            "link": {
+                "tokenFingerprint": fingerprints.token, "keyFingerprint": fingerprints.keys,
+                "heldSince": "2026-11-23T11:00:00Z", "acceptedTime": "2026-11-23T11:00:00Z",
+            },
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "Synced", "message": "m",
+                "observedGeneration": 1, "lastTransitionTime": "2026-11-23T11:00:00Z",
+            }],
+        })
+    }
+
+    fn changed(mut status: Value, fields: &Value) -> Value {
+        status.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        status
+    }
+
+    #[test]
+    fn a_new_link_gets_its_token_sent() {
+        let new = link(&json!({}), &json!({"observedGeneration": -1}), &json!({}));
+        assert_eq!(steps(&new, TOKEN), "send the link token (POST): no token was accepted yet");
+        let deletes = link(&json!({"deletionPolicy": "Delete"}), &json!({}), &json!({}));
+        let told = "add the finalizer migrationlink.dev/unlink, then send the link token (POST): no token was accepted yet";
+        assert_eq!(steps(&deletes, TOKEN), told);
+    }
+
+    #[test]
+    fn what_is_not_read_is_not_guessed() {
+        let new = link(&json!({}), &json!({}), &json!({}));
+        let told = plan(&new, None, None, &settings(), now());
+        assert_eq!(told.steps, ["read what it refers to; what follows depends on that"]);
+    }
+
+    #[test]
+    fn a_synced_link_is_asked_about_or_written_only_for_a_reason_that_is_told() {
+        let of = |status: &Value, annotations: Value| link(&json!({}), status, &annotations);
+        let status = synced(&of(&json!({}), json!({})));
+        assert_eq!(
+            steps(&of(&status, json!({})), TOKEN),
+            "do nothing before the next regular check (at the operator's --sync-interval)"
+        );
+        let asked = json!({"migrationlink.dev/reconcile-at": "2"});
+        assert_eq!(steps(&of(&status, asked), TOKEN), "ask for the state (GET): reconcile-at asks for it");
+        let relink = json!({"migrationlink.dev/relink-at": "2"});
+        assert_eq!(steps(&of(&status, relink), TOKEN), "send the link token (POST): relink-at asks for it");
+        let ambiguous = changed(
+            status.clone(),
+            &json!({"link": {"tokenFingerprint": status["link"]["tokenFingerprint"], "sent": "x"}}),
+        );
+        assert_eq!(
+            steps(&of(&ambiguous, json!({})), TOKEN),
+            "send the link token (POST): it is not known how an earlier POST ended"
+        );
+        // The Secret has another version, so it is read.
+        let moved = changed(
+            status,
+            &json!({"inputs": [{"kind": "Secret", "name": "keys", "uid": "s", "resourceVersion": "0"}]}),
+        );
+        let rotated = steps(&of(&moved, json!({})), "another-token");
+        assert_eq!(rotated, "send the link token (POST): it is another token than the one that was accepted");
+    }
+
+    #[test]
+    fn what_stops_a_link_is_what_the_status_would_say() {
+        let spec = json!({"baseUrl": "http://other"});
+        let told = steps(&link(&spec, &json!({}), &json!({})), TOKEN);
+        assert_eq!(
+            told,
+            "say Ready=False, EndpointNotAllowed in the status, then do nothing until something changes"
+        );
+        let told = steps(&link(&json!({"suspend": true}), &json!({}), &json!({})), TOKEN);
+        assert_eq!(
+            told,
+            "say Suspended=True, Suspended in the status, then do nothing until something changes"
+        );
+        let told = steps(&link(&json!({}), &json!({}), &json!({})), "");
+        assert_eq!(
+            told,
+            "say Ready=False, InvalidSecret in the status, then do nothing until something changes"
+        );
+        let new = link(&json!({}), &json!({}), &json!({}));
+        let holder = Holder { namespace: "n".to_owned(), name: "first".to_owned() };
+        let told = plan(&new, None, Some(&holder), &settings(), now());
+        assert_eq!(told.steps[0], "say Ready=False, DuplicateOrganization in the status");
+    }
 }

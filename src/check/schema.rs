@@ -166,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    fn manifest(spec: Value) -> Map<String, Value> {
+    fn manifest(spec: &Value) -> Map<String, Value> {
         let all = json!({"metadata": {"name": "payments"}, "spec": spec});
         without_nulls(all).as_object().unwrap().clone()
     }
@@ -175,7 +175,7 @@ mod tests {
         json!({"orgId": "5f0d1e2a3b4c5d6e7f801234", "secretRef": {"name": "keys"}})
     }
 
-    fn with(fields: Value) -> Value {
+    fn with(fields: &Value) -> Value {
         let mut spec = good();
         spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         spec
@@ -212,7 +212,7 @@ mod tests {
                 "driftPolicy": "Report", "suspend": false,
             }),
         ] {
-            assert_eq!(validate(&manifest(with(fields)), None), Verdict::default());
+            assert_eq!(validate(&manifest(&with(&fields)), None), Verdict::default());
         }
     }
 
@@ -247,7 +247,7 @@ mod tests {
             (json!({"deletionPolicy": "hunter2"}), "spec.deletionPolicy", "must be one of Retain, Delete"),
             (json!({"suspend": "hunter2"}), "spec.suspend", "must be true or false, without quotes"),
         ] {
-            let verdict = validate(&manifest(with(fields.clone())), None);
+            let verdict = validate(&manifest(&with(&fields)), None);
             let fault = Fault { field: field.to_owned(), sentence: sentence.to_owned() };
             assert_eq!(verdict.faults, [fault], "{fields}");
             assert!(!format!("{verdict:?}").contains("hunter2"), "{fields}");
@@ -273,7 +273,7 @@ mod tests {
     fn unknown_fields_are_named_if_they_look_like_fields() {
         let fields =
             json!({"syncintervall": "1h", "secretRef": {"name": "keys", "namespace": "other"}, "a token": 1});
-        let mut manifest = manifest(with(fields));
+        let mut manifest = manifest(&with(&fields));
         manifest.insert("data".to_owned(), json!({}));
         let verdict = validate(&manifest, None);
         assert_eq!(verdict.faults, []);
@@ -285,11 +285,11 @@ mod tests {
 
     #[test]
     fn organization_and_server_stay_as_they_were() {
-        let old = with(json!({"baseUrl": "http://om:8080"}));
-        assert_eq!(validate(&manifest(old.clone()), Some(&old)), Verdict::default());
+        let old = with(&json!({"baseUrl": "http://om:8080"}));
+        assert_eq!(validate(&manifest(&old), Some(&old)), Verdict::default());
         let another = json!({"orgId": "ffffffffffffffffffffffff"});
         // Without a base URL the default comes in its place.
-        let faults = validate(&manifest(with(another)), Some(&old)).faults;
+        let faults = validate(&manifest(&with(&another)), Some(&old)).faults;
         let fields: Vec<_> = faults.iter().map(|fault| (fault.field.as_str(), &fault.sentence)).collect();
         assert_eq!(
             fields.iter().map(|(field, _)| *field).collect::<Vec<_>>(),
