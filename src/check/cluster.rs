@@ -207,3 +207,54 @@ fn said(status: &Status) -> DryRun {
         code => DryRun::NotDone(format!("the API server answered {code}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_patch_takes_out_what_the_manifest_no_longer_has() {
+        let manifest = json!({
+            "metadata": {"name": "link", "annotations": {"a": "b"}},
+            "spec": {"orgId": "1", "caRef": {"kind": "Secret", "name": "a"}},
+        });
+        let old =
+            json!({"orgId": "1", "suspend": true, "caRef": {"kind": "Secret", "name": "a", "key": "k"}});
+        let expected = json!({
+            "metadata": {"annotations": {"a": "b"}, "labels": null},
+            "spec": {"orgId": "1", "suspend": null, "caRef": {"kind": "Secret", "name": "a", "key": null}},
+        });
+        assert_eq!(replacing(manifest.as_object().unwrap(), &old), expected);
+    }
+
+    #[test]
+    fn only_what_is_about_the_manifest_is_a_refusal_and_the_value_is_left_out() {
+        let status = |code, message: &str| Status { code, message: message.to_owned(), ..Status::default() };
+        for (code, message, words) in [
+            (404, "the server could not find the requested resource", "does not know MigrationLinks"),
+            (401, "Unauthorized", "credentials"),
+            (403, "links is forbidden: User \"x\" cannot create resource \"migrationlinks\"", "may neither"),
+            (429, "busy", "answered 429"),
+            (500, "hunter2", "answered 500"),
+        ] {
+            let DryRun::NotDone(why) = said(&status(code, message)) else { panic!("{code} is no refusal") };
+            assert!(why.contains(words), "{why}");
+        }
+        let DryRun::Refused(faults) = said(&status(403, "admission webhook denied the request")) else {
+            panic!("a webhook's refusal is one")
+        };
+        assert_eq!(faults[0].sentence, "admission webhook denied the request");
+        let invalid = json!({
+            "status": "Failure", "code": 422, "message": "hunter2", "reason": "Invalid",
+            "details": {"causes": [{"field": "spec.baseUrl", "reason": "FieldValueInvalid",
+                "message": "Invalid value: \"https://u:hunter2@om\": baseUrl must be right"}]},
+        });
+        let DryRun::Refused(faults) = said(&serde_json::from_value(invalid).unwrap()) else {
+            panic!("a refusal")
+        };
+        let fault = Fault { field: "spec.baseUrl".to_owned(), sentence: "baseUrl must be right".to_owned() };
+        assert_eq!(faults, [fault]);
+    }
+}

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 pub use findings::{Finding, Level, Report};
 
-use crate::api::{ConditionType, Conditions, MigrationLink, Reason};
+use crate::api::{ConditionType, Conditions, MigrationLink, Reason, rules};
 use crate::config::{CheckConfig, LinkName};
 use crate::controller::{Key, KubernetesError, Store};
 use crate::decision::{Holder, Link, Origins, Settings};
@@ -28,7 +28,7 @@ use cluster::{Cluster, DryRun};
 use inputs::Sources;
 use live::Remote;
 use manifest::Manifests;
-use schema::Verdict;
+use schema::{Fault, Verdict};
 
 /// The check interval that a plan is made with; it is not shown.
 const SYNC_INTERVAL: std::time::Duration = std::time::Duration::from_mins(15);
@@ -96,8 +96,10 @@ impl Check<'_> {
         for manifest in &manifests.links {
             let meta =
                 |field: &str| manifest.get("metadata").and_then(|metadata| metadata.get(field)?.as_str());
-            let namespace = meta("namespace").unwrap_or(default_namespace);
-            let name = meta("name").unwrap_or("(no name)");
+            // What is no name is not shown either.
+            let named = |field: &str| meta(field).filter(|name| (rules::SECRET_NAME.holds)(name));
+            let namespace = named("namespace").unwrap_or(default_namespace);
+            let name = named("name").unwrap_or("(no name)");
             let (link, findings) = self.validated(manifest, namespace, name).await;
             report.add(&format!("{namespace}/{name}"), findings);
             links.extend(link);
@@ -115,27 +117,34 @@ impl Check<'_> {
         namespace: &str,
         name: &str,
     ) -> (Option<Link>, Vec<Finding>) {
-        let existing = match self.cluster {
-            Ok(cluster) => cluster.link(namespace, name).await.map_err(|error| error.to_string()),
-            Err(why) => Err(why.to_owned()),
+        let refused = |faults: Vec<Fault>| {
+            let problem = |Fault { field, sentence }| {
+                Finding::problem("manifest", format!("{field} is refused"), sentence)
+            };
+            faults.into_iter().map(problem)
         };
-        let old = existing.as_ref().ok().and_then(Option::as_ref);
-        let old_spec = old.and_then(|old| serde_json::to_value(&old.spec).ok());
-        let Verdict { faults, unknown } = schema::validate(manifest, old_spec.as_ref());
+        let Verdict { faults, unknown } = schema::validate(manifest, None);
         let unknown = unknown.into_iter().map(|field| {
             Finding::warning("manifest", format!("{field} is no field of a MigrationLink and is not kept"))
                 .with_fix("Correct its name, or take it out")
         });
         let mut findings: Vec<_> = unknown.collect();
-        let refused = |faults: Vec<schema::Fault>| {
-            faults.into_iter().map(|fault| {
-                let schema::Fault { field, sentence } = fault;
-                Finding::problem("manifest", format!("{field} is refused"), sentence)
-            })
-        };
         if !faults.is_empty() {
             findings.extend(refused(faults));
             return (None, findings);
+        }
+        let existing = match self.cluster {
+            Ok(cluster) => cluster.link(namespace, name).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why.to_owned()),
+        };
+        let old = existing.as_ref().ok().and_then(Option::as_ref);
+        if let Some(spec) = old.and_then(|old| serde_json::to_value(&old.spec).ok()) {
+            // What may not change.
+            let faults = schema::validate(manifest, Some(&spec)).faults;
+            if !faults.is_empty() {
+                findings.extend(refused(faults));
+                return (None, findings);
+            }
         }
         let tried = match (self.cluster, &existing) {
             (Ok(cluster), Ok(existing)) => {

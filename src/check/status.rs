@@ -74,3 +74,52 @@ fn ready(link: &Link) -> Finding {
         &message,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn found(status: &Value) -> Vec<(Level, String)> {
+        let resource = json!({
+            "apiVersion": "migrationlink.dev/v1alpha1", "kind": "MigrationLink", "status": status,
+            "metadata": {
+                "name": "link", "namespace": "n", "uid": "u", "resourceVersion": "1", "generation": 2,
+                "annotations": {"migrationlink.dev/reconcile-at": "7"},
+            },
+            "spec": {"orgId": "5f0d1e2a3b4c5d6e7f801234", "secretRef": {"name": "keys"}},
+        });
+        let link = Link::observe(serde_json::from_value(resource).unwrap()).unwrap();
+        findings(&link).into_iter().map(|finding| (finding.level, finding.message)).collect()
+    }
+
+    #[test]
+    fn a_link_that_no_operator_has_looked_at_is_told_from_one_that_is_at_work() {
+        let new = found(&json!({"observedGeneration": -1}));
+        assert_eq!(new[0], (Level::Warning, "No operator has looked at it yet".to_owned()));
+        let condition = |kind: &str, status: &str| {
+            json!({
+                "type": kind, "status": status, "reason": "EndpointUnavailable", "message": "It is away. Wait.",
+                "lastTransitionTime": "2026-11-23T12:00:00Z",
+            })
+        };
+        let working = found(&json!({
+            "observedGeneration": 1, "attempts": 3, "nextAttemptTime": "2026-11-23T12:05:00Z",
+            "lastHandledReconcileAt": "7", "conditions": [condition("Ready", "False"), condition("Reconciling", "True")],
+        }));
+        let said: Vec<_> = working.iter().map(|(level, message)| (*level, message.as_str())).collect();
+        assert_eq!(
+            said,
+            [
+                (Level::Warning, "Ready is False, Reconciling since 2026-11-23T12:00:00Z: It is away"),
+                (
+                    Level::Warning,
+                    "The status is about an earlier spec: the operator has not acted on the last change"
+                ),
+                (Level::Ok, "The next attempt is at 2026-11-23T12:05:00Z; 3 in a row have failed"),
+                (Level::Ok, "migrationlink.dev/reconcile-at=7 was acted on"),
+            ]
+        );
+    }
+}

@@ -13,6 +13,7 @@
 mod apiserver;
 mod calls;
 mod canary;
+mod check;
 mod crd;
 mod crowd;
 mod deletion;

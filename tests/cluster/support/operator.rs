@@ -218,10 +218,14 @@ impl Operator<'_> {
         String::from_utf8_lossy(&fs::read(&self.log).expect("the operator's log")).into_owned()
     }
 
+    /// The file of its kubeconfig, which is good after its end, too.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.log.with_file_name("kubeconfig")
+    }
+
     /// The token of its ServiceAccount.
     pub fn bearer_token(&self) -> String {
-        let kubeconfig =
-            Kubeconfig::read_from(self.log.with_file_name("kubeconfig")).expect("its kubeconfig");
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("its kubeconfig");
         let user = kubeconfig.auth_infos.into_iter().next().and_then(|user| user.auth_info).expect("a user");
         user.token.expect("a token").expose_secret().to_owned()
     }
