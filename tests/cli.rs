@@ -273,6 +273,7 @@ fn the_help_lists_every_flag_with_its_variable() {
         "api-rate",
         "origin-rate",
         "sync-interval",
+        "deletion-grace-period",
         "leader-elect",
         "lease-namespace",
         "lease-name",
