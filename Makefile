@@ -12,7 +12,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: prerequisites ## the operator on a real API server, step by step; ends with Ctrl-C, or by itself with ONCE=1
-	@ONCE='$(ONCE)' demo/run
+	@demo/run
 
 test: prerequisites ## every test, those on a real API server included
 	@tests/controlplane/obtain >/dev/null
