@@ -95,9 +95,11 @@ fn every_flag_of_the_operator_in_the_text_exists() {
         "bin",
         "duration",
         "flatten",
+        "field-selector",
         "for",
         "from-file",
         "help",
+        "json",
         "kubeconfig",
         "locked",
         "minify",
@@ -108,6 +110,7 @@ fn every_flag_of_the_operator_in_the_text_exists() {
         "type",
         "current",
         "user",
+        "watch",
         "workspace",
     ];
     for word in README.split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
