@@ -1,6 +1,8 @@
 //! One link through the loop: observe, decide, act, record, until there is nothing to do before a certain time.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -110,8 +112,11 @@ pub enum Done {
 
 /// Works on one link until there is nothing to do.
 pub async fn reconcile(context: &Context, key: &Key, urgency: Urgency) -> Done {
-    let mut pass = Pass { context, key, urgency, read: None, held: None, parked: false };
+    let mut pass = Pass { context, key, urgency, read: None, held: None, permit: None, parked: false };
     let done = pass.run().await;
+    if let Some(permit) = pass.permit.take() {
+        permit.done(Verdict::Answered, Instant::now());
+    }
     if !pass.parked {
         context.pacer.forget(key, Instant::now());
     }
@@ -139,6 +144,8 @@ struct Pass<'a> {
     read: Option<Read>,
     /// A call was not let through.
     held: Option<Held>,
+    /// The right to the call that settles a POST that was refused because of a link that is there: it belongs to the POST.
+    permit: Option<Permit>,
     /// It waits for its turn, and will be woken.
     parked: bool,
 }
@@ -182,7 +189,7 @@ impl Pass<'_> {
             secret_access: context.secret_access(link),
             versions: &versions,
             holder: holder.as_ref(),
-            held: self.held.or_else(|| self.look(known)),
+            held: if self.permit.is_some() { None } else { self.held.or_else(|| self.look(known)) },
             inputs: self.read.as_ref().map(|read| &read.reading.inputs),
             answered: known.answered.as_deref(),
             now: (context.clock)(),
@@ -206,6 +213,8 @@ impl Pass<'_> {
             Step::Announce(status) => match self.take_slot(known) {
                 Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
                 Taken::Anew => {}
+                // What is announced is sent next: not hours later, by a process that knows nothing of it.
+                Taken::Before if self.park(known) => return Ok(Some(None)),
                 Taken::Before => {
                     // Before the patch: of one whose answer is lost it must be known what it was for.
                     let token = status.link.as_ref().and_then(|record| record.sent.clone());
@@ -218,7 +227,7 @@ impl Pass<'_> {
             Step::Publish(status) => {
                 self.publish(link, &status).await?;
             }
-            Step::Record(settled) => self.record(link, settled).await?,
+            Step::Record(settled) => self.record(known, settled).await?,
             Step::AddFinalizer => {
                 let finalizers = [link.finalizers.as_slice(), &[FINALIZER.to_owned()]].concat();
                 self.patch_finalizers(link, &finalizers).await?;
@@ -244,14 +253,22 @@ impl Pass<'_> {
             Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
             Taken::Anew => {}
             Taken::Before => {
-                let deadline = self.context.claim.deadline(CALL_DEADLINE);
-                self.call(known, call, deadline.ok_or(KubernetesError::NotTheWriter)?).await;
+                let claim = self.context.claim.clone();
+                // The claim is looked at each time that the call goes on, and not only when a timer says so: this process may
+                // have been stopped in between. What is cut off here may have had its effect, and this process ends.
+                let unclaimed = poll_fn(|_| if claim.holds() { Poll::Pending } else { Poll::Ready(()) });
+                tokio::select! {
+                    biased;
+                    () = unclaimed => return Err(KubernetesError::NotTheWriter),
+                    () = claim.ended() => return Err(KubernetesError::NotTheWriter),
+                    () = self.ask(known, call) => {}
+                }
             }
         }
         Ok(None)
     }
 
-    /// A GET.
+    /// A call with all the time that it may take.
     async fn ask(&mut self, known: &Known, call: Call) {
         self.call(known, call, Instant::now() + CALL_DEADLINE).await;
     }
@@ -293,6 +310,9 @@ impl Pass<'_> {
 
     /// The right to make a call with these keys. None if it has to wait.
     fn admit(&mut self, known: &Known, credential: CredentialId) -> Option<Permit> {
+        if let Some(permit) = self.permit.take() {
+            return Some(permit);
+        }
         let origin = &known.organization.as_ref()?.0;
         match self.context.pacer.admit(self.key, self.urgency, origin, credential, Instant::now()) {
             Admission::Granted(permit) => Some(permit),
@@ -326,7 +346,11 @@ impl Pass<'_> {
         if let Some(called) = called {
             tracing::debug!(link = %self.key, call = ?which, outcome = ?called.attempt.outcome, "called");
             let result = called.failure.map_or(Ok(()), Err);
-            permit.done(Verdict::of(&result), Instant::now());
+            if called.attempt.is_refused_for_a_link() {
+                self.permit = Some(permit);
+            } else {
+                permit.done(Verdict::of(&result), Instant::now());
+            }
             if result.is_ok()
                 && let Some(organization) = &known.organization
             {
@@ -336,7 +360,8 @@ impl Pass<'_> {
         }
     }
 
-    async fn record(&self, link: &Link, settled: Settled) -> Result<(), KubernetesError> {
+    async fn record(&self, seen: &Known, settled: Settled) -> Result<(), KubernetesError> {
+        let link = &seen.link;
         let written = match settled.status {
             Some(status) => self.publish(link, &status).await?,
             None => true,
@@ -344,7 +369,10 @@ impl Pass<'_> {
         if written {
             // The outcome need not be kept any longer.
             self.remember(link, |known| {
+                // What another link's success gave while this was written is not lost.
+                let nudged = Some(known.memory.nudge).filter(|nudge| *nudge != seen.memory.nudge);
                 known.memory = settled.memory;
+                known.memory.nudge = nudged.unwrap_or(known.memory.nudge);
                 known.answered = None;
             });
         }

@@ -61,7 +61,9 @@ pub(super) fn longest(reason: Reason, interval: Duration) -> Duration {
         Pace::BackOff => BACK_OFF.1,
         Pace::Settle => interval.max(SETTLE),
         Pace::LiveExport => LIVE_EXPORT.1,
-        Pace::Check | Pace::AtOnce | Pace::Slow | Pace::OnChange | Pace::AsCause => SLOW.1,
+        // One that is only reported is looked after at the check interval.
+        Pace::AtOnce => interval.max(SLOW.1),
+        Pace::Check | Pace::Slow | Pace::OnChange | Pace::AsCause => SLOW.1,
     };
     spread(longest, 1.0) + MINUTE
 }

@@ -6,7 +6,7 @@ use super::backoff::{self, PROGRESS_DEADLINE};
 use super::hold::{self, keys_changed};
 use super::inputs::{Fingerprints, Inputs, Unusable};
 use super::observe::{SecretAccess, View};
-use super::outcome::{Attempt, Call, CallFailure, Outcome, Settled, settle};
+use super::outcome::{Attempt, Outcome, Settled, settle};
 use super::status::{Announcement, Draft, may_escalate, reason_of};
 use super::{deletion, message, paced};
 use crate::api::{ConditionType, Conditions, DriftPolicy, LinkRecord, MigrationLinkStatus, Reason};
@@ -86,10 +86,7 @@ fn record(view: &View<'_>, attempt: &Attempt) -> Step {
 /// Whether the link that a POST was refused for may be the one that this token made: it was sent before and nobody saw
 /// the end of it, or a person says so.
 fn may_be_ours(view: &View<'_>, attempt: &Attempt) -> bool {
-    let Outcome::Failed(CallFailure { reason: Reason::LinkExists, .. }) = attempt.outcome else {
-        return false;
-    };
-    if attempt.call != Call::Link || view.link.deleting {
+    if !attempt.is_refused_for_a_link() || view.link.deleting {
         return false;
     }
     let token = Some(&attempt.fingerprints.token);

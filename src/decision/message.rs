@@ -77,10 +77,10 @@ pub(super) fn link_lost_reported(link: &Link, no_link: bool) -> String {
     with_end(&format!("The link was accepted and is lost ({what}); spec.driftPolicy is Report."), &end)
 }
 
-/// The link that is there is not SYNCED either, so that it cannot be the one that this token makes.
+/// The link that is there is not SYNCED, so that it is not taken for the one that this token makes.
 pub(super) fn not_adopted() -> String {
-    "The organization has a link already, which is not SYNCED: it cannot be taken over. Remove it (mongocli liveMigrations \
-     link delete, or in the user interface)."
+    "The organization already has a link (HTTP 409), which is not SYNCED, so it is not taken over yet. Remove it if it does \
+     not become SYNCED (mongocli liveMigrations link delete, or in the user interface)."
         .to_owned()
 }
 
@@ -132,6 +132,7 @@ pub(super) fn held(reason: Reason) -> String {
 
 pub(super) fn failed(link: &Link, failure: &CallFailure) -> String {
     if failure.reason == Reason::LinkExists
+        && !link.adopt
         && link.status.link.as_ref().is_none_or(|record| record.token_fingerprint.is_none())
     {
         let command = format!(

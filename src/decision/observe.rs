@@ -241,7 +241,8 @@ impl Link {
         let secret = |name: &String| InputReference { kind: InputKind::Secret, name: name.clone() };
         let mut references = vec![secret(&self.spec.secret_ref.name)];
         let token = self.spec.link_token_secret_ref.iter().filter(|_| !self.deleting);
-        let ca = self.spec.ca_ref.iter();
+        // One of a kind that only a newer version knows is answered for without it.
+        let ca = self.spec.ca_ref.iter().filter(|ca| ca.kind != InputKind::Other);
         let others = token
             .map(|token| secret(&token.name))
             .chain(ca.map(|ca| InputReference { kind: ca.kind, name: ca.name.clone() }));

@@ -81,6 +81,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether this is a POST that was refused because there is a link.
+    pub fn is_refused_for_a_link(&self) -> bool {
+        let exists = |failure: &CallFailure| failure.reason == Reason::LinkExists;
+        self.call == Call::Link && matches!(&self.outcome, Outcome::Failed(failure) if exists(failure))
+    }
+
     /// Whether the link may be another by what came back, so that nobody may write to it before this is recorded.
     pub fn changes_the_link(&self) -> bool {
         match &self.outcome {

@@ -22,6 +22,13 @@ pub(super) fn step(view: &View<'_>, step: Step) -> Step {
 }
 
 fn instead(view: &View<'_>, held: Held) -> Step {
+    if view.link.deleting && Draft::new(view.link, view.now).is_blocked() {
+        // What was said of the grace period holds, whatever the call waits for.
+        return match deletion::finished(view, view.link.status.clone(), None) {
+            Step::Wait(until) => Step::Park(until),
+            step => step,
+        };
+    }
     let reason = match held.why {
         HeldWhy::Turn => return park(view, None),
         HeldWhy::RateLimited => Reason::RateLimited,
@@ -31,9 +38,6 @@ fn instead(view: &View<'_>, held: Held) -> Step {
     let next = held.until.filter(|_| held.why == HeldWhy::RateLimited);
     let mut draft = Draft::new(view.link, view.now);
     if view.link.deleting {
-        if draft.is_blocked() {
-            return park(view, None);
-        }
         draft.status.observed_generation = Some(view.link.generation);
         let grace = view.settings.deletion_grace_period;
         deletion::block(&mut draft, view.link, grace, reason, &message::held(reason));
@@ -58,7 +62,10 @@ fn instead(view: &View<'_>, held: Held) -> Step {
         let since = view.memory.failing.as_ref().map_or_else(|| due(view), |failing| failing.since);
         let end = backoff::after(since, interval);
         if end > view.now {
-            return park(view, Some(end));
+            draft.resumed();
+            let status = draft.finish(view.link, false);
+            let unchanged = status == view.link.status;
+            return if unchanged { park(view, Some(end)) } else { Step::Publish(Box::new(status)) };
         }
         draft.unknown(reason, &message::check_failing(&message::held(reason), view.memory.answered));
         draft.retry(1, next);
@@ -71,11 +78,11 @@ fn publish_or_park(view: &View<'_>, status: MigrationLinkStatus) -> Step {
     if status == view.link.status { park(view, None) } else { Step::Publish(Box::new(status)) }
 }
 
-/// Waits to be woken, at most until then; every wait ends at the progress deadline.
+/// Waits to be woken, at most until then; every wait but that for a deletion ends at the progress deadline.
 fn park(view: &View<'_>, until: Option<Timestamp>) -> Step {
-    let deadline = progress_deadline(&view.link.status);
+    let deadline = progress_deadline(&view.link.status).filter(|_| !view.link.deleting);
     match deadline {
-        Some(deadline) if deadline <= view.now && !view.link.deleting => {
+        Some(deadline) if deadline <= view.now => {
             let draft = Draft::new(view.link, view.now);
             let status = draft.finish(view.link, false);
             if status == view.link.status { Step::Park(until) } else { Step::Publish(Box::new(status)) }

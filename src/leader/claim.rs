@@ -4,7 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::api::LeaseError;
 
@@ -104,6 +104,34 @@ impl Claim {
     /// Whether anything may be written now.
     pub fn holds(&self) -> bool {
         self.deadline(Duration::ZERO).is_some()
+    }
+
+    /// Returns as soon as this process may not write any more; at once if it may not now.
+    pub async fn ended(&self) {
+        let standing = &mut self.0.clone();
+        loop {
+            let end = match *standing.borrow_and_update() {
+                Standing::Always => None,
+                Standing::Until(end) if Instant::now() < end => Some(end),
+                Standing::Until(_) | Standing::Without { .. } | Standing::Lost(_) => return,
+            };
+            let over = async {
+                match end {
+                    Some(end) => sleep_until(end).await,
+                    None => pending().await,
+                }
+            };
+            let renewed = async {
+                if standing.changed().await.is_err() {
+                    // Nobody renews it any more.
+                    pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = over => {}
+                () = renewed => {}
+            }
+        }
     }
 
     /// Returns as soon as this process may write; never if it never may.

@@ -129,6 +129,11 @@ impl Site {
         calls
     }
 
+    /// Whether the server limits this credential.
+    pub(super) fn is_limited(&self, whose: Whose) -> bool {
+        self.accounts.get(&whose).is_some_and(|account| account.limited().is_some())
+    }
+
     /// Whether the places that were reserved can still be taken.
     pub(super) fn holds(&self, whose: Whose, tickets: &Tickets) -> bool {
         let account = self.accounts.get(&whose);

@@ -125,9 +125,14 @@ impl State {
         sample: f64,
     ) -> Option<Breaker> {
         let site = self.sites.get_mut(origin)?;
+        let was_limited = site.is_limited(whose);
         let breaker = site.end(whose, tickets, verdict, now, sample);
+        let limited = !was_limited && site.is_limited(whose);
         if breaker == Some(Breaker::Opened) {
             self.openings += 1;
+            self.tell(origin, None);
+        } else if limited {
+            self.tell(origin, Some(whose));
         }
         self.call(origin, now);
         breaker
@@ -152,7 +157,10 @@ impl State {
             && entry.key().0 <= now
         {
             let key = entry.get().clone();
-            self.withdraw(&key, now);
+            if let Some(place) = self.withdraw(&key, now) {
+                // It may not have been told at all: this process may have stood still.
+                self.woken.push((key, place.urgency));
+            }
         }
         for origin in self.sites.keys().cloned().collect::<Vec<_>>() {
             self.call(&origin, now);
@@ -202,6 +210,17 @@ impl State {
             self.woken.retain(|(woken, _)| woken != key);
         }
         Some(waiting)
+    }
+
+    /// Wakes the links that wait at an origin, or only those of one credential: they wait for something else from now on, and
+    /// may have to say so. They keep their places in the row.
+    fn tell(&mut self, origin: &Origin, only: Option<Whose>) {
+        let concerned = self.links.iter().filter(|(_, waiting)| {
+            waiting.origin == *origin
+                && waiting.called.is_none()
+                && only.is_none_or(|whose| waiting.whose == whose)
+        });
+        self.woken.extend(concerned.map(|(key, waiting)| (key.clone(), waiting.place.urgency)));
     }
 
     /// Calls the links whose turn has come.

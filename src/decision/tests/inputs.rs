@@ -233,7 +233,8 @@ fn a_ca_comes_from_a_config_map_or_a_secret() {
             assert!(credentials.is_none());
         }
     }
-    let (inputs, _) = read_all(&with_ca_ref(InputKind::Other), vec![found(data(&FULL)), Fetched::Missing]);
+    let (inputs, _) = read_all(&with_ca_ref(InputKind::Other), vec![found(data(&FULL))]);
+    assert!(serde_json::to_value(&inputs.records).is_ok(), "it can be written into a status");
     assert_eq!(inputs.usable.unwrap_err().reason, Reason::InvalidCA, "a kind of the future is refused");
 }
 

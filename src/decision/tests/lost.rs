@@ -96,6 +96,16 @@ fn with_the_policy_report_a_lost_link_is_left_to_a_person() {
 }
 
 #[test]
+fn a_lost_link_that_is_reported_is_looked_after_at_its_interval_however_long_that_is() {
+    let mut case = synced().report();
+    case.link.spec.sync_interval = Some("6h".into());
+    let mut told = story(case).answers(accepted("SYNCED"), Outcome::NoLink).told();
+    told.until(3 * DAY);
+    assert_eq!(told.case.conditions(), "Ready=False LinkLost, Stalled=True LinkLost");
+    assert!((11..=13).contains(&told.total.polls), "{:?}", told.total);
+}
+
+#[test]
 fn a_lost_link_that_comes_back_by_itself_is_ready_again() {
     let mut told = story(synced().report()).answers(accepted("SYNCED"), Outcome::NoLink).told();
     told.next();

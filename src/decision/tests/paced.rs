@@ -118,6 +118,37 @@ fn a_deletion_that_is_held_back_says_so_once() {
 }
 
 #[test]
+fn a_deletion_that_waits_for_a_person_ends_with_its_grace_period_though_its_call_is_held_back() {
+    for why in [HeldWhy::Turn, HeldWhy::RateLimited, HeldWhy::Unavailable] {
+        let mut told =
+            story(synced().delete().deleting()).unlinking(super::case::failed(Reason::Unauthorized)).told();
+        told.then(|case| case.now(2 * MINUTE).held(why, None));
+        assert_eq!(told.pass(), NOTHING, "{why:?}");
+        assert_eq!(told.wait, Some(at(10 * MINUTE + 1)));
+        assert_eq!(told.next(), Did { finalizers: 1, ..NOTHING });
+        assert!(matches!(told.released, Some(crate::decision::Release::LeftBehind(_))));
+    }
+}
+
+#[test]
+fn a_deletion_that_waits_for_its_turn_does_not_look_at_the_clock_again_and_again() {
+    let case = synced().delete().not_ready(Reason::NotSynced, Some(5)).now(HOUR).deleting();
+    let mut told = story(case.held(HeldWhy::Turn, None));
+    told.pass();
+    assert_eq!(told.wait, None, "no progress deadline");
+}
+
+#[test]
+fn a_link_that_is_resumed_says_so_though_its_check_is_held_back() {
+    let mut told = story(due().paused()).told();
+    assert_eq!(told.case.conditions(), "Ready=True Synced, Suspended=True Suspended");
+    told.case.link.paused = false;
+    told.then(|case| case.held(HeldWhy::Unavailable, None));
+    assert_eq!(told.pass().publishes, 1);
+    assert!(!told.case.conditions().contains("Suspended"), "{}", told.case.conditions());
+}
+
+#[test]
 fn a_sibling_s_success_ends_a_stalled_wait_once_for_each_reason() {
     let mut told = story(link()).failing(&super::case::failed(Reason::AccessListDenied)).told();
     let sent = Did { reads: 1, links: 1, publishes: 1, ..NOTHING };

@@ -43,6 +43,22 @@ async fn the_holder_renews_every_two_seconds_with_one_request_and_the_other_asks
     assert_eq!(after.lease_transitions, Some(0));
 }
 
+/// A call that takes longer than a claim lasts goes on for as long as the claim is renewed.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_renewed_has_not_ended_and_one_that_is_not_has() {
+    let api = FakeApi::default();
+    let way = Way::new();
+    let candidate = Candidate::start(way.client(&api), "a");
+    candidate.acquires().await;
+    assert!(timeout(Duration::from_mins(2), candidate.claim.ended()).await.is_err());
+    let begin = Instant::now();
+    way.set(Fate::Lost);
+    candidate.claim.ended().await;
+    let after = begin.elapsed();
+    assert!(after + RETRY >= RENEW_DEADLINE && after <= RENEW_DEADLINE + AT_ONCE, "{after:?}");
+    assert!(!candidate.claim.holds());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_given_back_is_taken_at_once() {
     let api = FakeApi::default();

@@ -113,9 +113,11 @@ async fn a_deadline_never_reaches_past_the_claim() {
     assert_eq!((seconds(&claim, 3), seconds(&claim, 30)), (Some(3), Some(10)));
     tokio::time::advance(Duration::from_secs(9)).await;
     assert_eq!((seconds(&claim, 1), seconds(&claim, 3)), (Some(10), Some(10)));
+    assert_eq!(claim.ended().now_or_never(), None);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(seconds(&claim, 0), None);
     assert!(!claim.holds());
+    assert_eq!(claim.ended().now_or_never(), Some(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,6 +127,7 @@ async fn without_an_election_everything_may_be_written_for_ever() {
     tokio::time::advance(Duration::from_hours(10_000)).await;
     assert_eq!(claim.deadline(RETRY), Some(Instant::now() + RETRY));
     assert_eq!(claim.lost().now_or_never(), None);
+    assert_eq!(claim.ended().now_or_never(), None);
     assert_eq!(claim.refused(), None);
 }
 

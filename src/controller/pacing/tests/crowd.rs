@@ -117,7 +117,8 @@ async fn a_thousand_links_of_a_limited_credential_cost_one_probe() {
     let last_rounds = report.calls.iter().filter(|time| **time == first + LATENCY).count();
     assert_eq!(last_rounds, 2, "then a ramp");
     assert!(report.end < Duration::from_secs(302), "{:?}", report.end);
-    assert!(report.passes <= report.calls.len() + LINKS, "{}", report.passes);
+    // Each once, once more if it had to wait, and once to hear of the limit.
+    assert!(report.passes <= report.calls.len() + 2 * LINKS, "{}", report.passes);
 }
 
 #[tokio::test(start_paused = true)]

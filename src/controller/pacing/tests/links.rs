@@ -205,8 +205,46 @@ fn who_was_woken_and_does_not_come_loses_the_place() {
     bench.pass(14);
     assert_eq!(bench.wakes(), [""; 0]);
     bench.pass(1);
-    assert_eq!(bench.wakes(), ["c"]);
+    assert_eq!(bench.wakes(), ["b", "c"], "and is woken again: perhaps it was not told");
     held(&bench.change("b"));
+}
+
+#[test]
+fn who_could_not_be_told_in_time_is_told_later() {
+    let mut bench = Bench::one_at_a_time();
+    let running = granted(bench.change("a"));
+    held(&bench.change("b"));
+    running.done(Verdict::Answered, bench.now);
+    // The process stands still, and nobody is told.
+    bench.pass(20);
+    assert_eq!(bench.wakes(), ["b"]);
+    let _free = granted(bench.change("b"));
+}
+
+/// They may have to say what they wait for from now on.
+#[test]
+fn those_that_wait_are_told_when_they_wait_for_something_else() {
+    for verdict in [Verdict::Limited(Some(Duration::from_mins(5))), Verdict::Unavailable] {
+        let bench = Bench::new(Pacing { origin_concurrency: 1, ..FOUR });
+        for _ in 0..4 {
+            granted(bench.change("a")).done(Verdict::Unavailable, bench.now);
+        }
+        let running = granted(bench.change("a"));
+        assert_eq!(held(&bench.change("b")).why, HeldWhy::Turn);
+        assert_eq!(held(&bench.admit("c", Urgency::Routine)).why, HeldWhy::Turn);
+        let [_, other] = credentials(&bench.origin);
+        let elsewhere = bench.pacer.admit(&key("d"), Urgency::Change, &bench.origin, other, bench.now);
+        assert_eq!(held(&elsewhere).why, HeldWhy::Turn);
+        running.done(verdict, bench.now);
+        let mut told = bench.wakes();
+        told.sort();
+        let limited = matches!(verdict, Verdict::Limited(_));
+        // The other credential's link is the next to go, or waits for the endpoint like all.
+        assert_eq!(told, ["b", "c", "d"], "{verdict:?}");
+        let why = held(&bench.change("b")).why;
+        assert_eq!(matches!(why, HeldWhy::RateLimited { .. }), limited, "{why:?}");
+        assert_eq!(bench.wakes(), [""; 0], "once");
+    }
 }
 
 #[tokio::test(start_paused = true)]
