@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::remote::{Failure, FailureClass};
+use crate::remote::{ConnectProblem, Failure, FailureClass};
 
 /// How a call ended, as far as pacing is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,11 @@ impl Verdict {
         let Err(failure) = result else { return Self::Answered };
         // One connection that broke is one failure, however many waited for its challenge. A silence counts for each: it
         // has cost each of them its time.
-        if failure.shared && failure.class != FailureClass::Timeout {
+        let silence = matches!(
+            failure.class,
+            FailureClass::Timeout | FailureClass::Connect { problem: ConnectProblem::NoAnswer, .. }
+        );
+        if failure.shared && !silence {
             return Self::Nothing;
         }
         match failure.class {
@@ -57,7 +61,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::{CertificateProblem, ConnectProblem, UnexpectedKind};
+    use crate::remote::{CertificateProblem, UnexpectedKind};
 
     fn failed(class: FailureClass, retry_after: Option<Duration>) -> Verdict {
         Verdict::of::<()>(&Err(Failure { retry_after, ..Failure::new(class) }))
@@ -100,6 +104,9 @@ mod tests {
         assert_eq!(shared(FailureClass::Broken), Verdict::Nothing);
         assert_eq!(shared(FailureClass::RateLimited), Verdict::Nothing);
         assert_eq!(shared(FailureClass::Timeout), Verdict::Unavailable);
+        let connect = |problem| FailureClass::Connect { proxy: None, problem };
+        assert_eq!(shared(connect(ConnectProblem::Refused)), Verdict::Nothing);
+        assert_eq!(shared(connect(ConnectProblem::NoAnswer)), Verdict::Unavailable);
     }
 
     #[test]
