@@ -62,6 +62,15 @@ async fn post_under_way(tenant: &Tenant<'_>, cloud: &Cloud, delay: Duration) {
     .await;
 }
 
+async fn wait_until_idle(operator: &Operator<'_>) {
+    eventually("it has nothing more to do", async || {
+        let before = operator.requests().counts();
+        sleep(RETRY * 2).await;
+        if operator.requests().counts() == before { Ok(()) } else { Err(format!("{before:?}")) }
+    })
+    .await;
+}
+
 fn ended_for_want_of_a_renewal(operator: &Operator<'_>) {
     let log = operator.log();
     let last = log.lines().last().unwrap_or_default();
@@ -142,18 +151,46 @@ async fn a_copy_that_stood_still_for_longer_than_its_lease_writes_nothing_more_a
     tenant.wait_for_ready("link", "True", "Synced").await;
     tenant.annotate_link("link", "migrationlink.dev/paused", "true").await;
     tenant.annotate_link("new", "migrationlink.dev/paused", "true").await;
-    eventually("the second one has nothing more to do", async || {
-        let before = second.requests().counts();
-        sleep(RETRY * 2).await;
-        if second.requests().counts() == before { Ok(()) } else { Err(format!("{before:?}")) }
-    })
-    .await;
+    wait_until_idle(&second).await;
 
     let before = (cloud.calls(), second.requests().counts());
     first.signal("CONT").await;
     assert_eq!(first.wait().await, Some(1));
     ended_for_want_of_a_renewal(&first);
     assert_eq!((cloud.calls(), second.requests().counts()), before);
+    assert!(second.leads().await);
+}
+
+/// The answer to its call comes while it is frozen, and lies there when it wakes up.
+#[tokio::test]
+async fn a_copy_that_was_frozen_during_a_call_neither_records_nor_repeats_it() {
+    let (tenant, cloud) = (Tenant::new().await, Cloud::start().await);
+    let [mut first, second] = copies(&tenant, &cloud).await;
+    post_under_way(&tenant, &cloud, Duration::from_secs(2)).await;
+    first.signal("STOP").await;
+    // More that it might send.
+    create_link(&tenant, &cloud, "new", 1).await;
+    second.wait_until_it_leads().await;
+    for link in ["link", "new"] {
+        tenant.wait_for_ready(link, "True", "Synced").await;
+    }
+    let calls = cloud.calls();
+    // Nobody knew what came of the first one.
+    assert_eq!(calls.posts, 3);
+    eventually("the first POST was answered, too", async || {
+        let journal = cloud.simulator.journal();
+        if journal.iter().all(|entry| entry.status.is_some()) { Ok(()) } else { Err(format!("{journal:?}")) }
+    })
+    .await;
+    wait_until_idle(&second).await;
+
+    let before = second.requests().counts();
+    assert_eq!(before["patch migrationlinks/status"], 2, "{before:?}");
+    first.signal("CONT").await;
+    assert_eq!(first.wait().await, Some(1));
+    ended_for_want_of_a_renewal(&first);
+    assert_eq!(second.requests().counts(), before);
+    assert_eq!(cloud.calls(), calls);
     assert!(second.leads().await);
 }
 
