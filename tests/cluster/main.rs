@@ -23,6 +23,7 @@ mod failures;
 mod inputs;
 mod leader;
 mod lifecycle;
+mod pacing;
 mod proxy;
 mod rbac;
 mod record;
