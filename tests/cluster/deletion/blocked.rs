@@ -32,6 +32,7 @@ async fn what_passes_by_itself_is_tried_again_without_an_end() {
             row("http-500", error(500, "UNEXPECTED_ERROR"), "EndpointUnavailable", "error of its own"),
             row("http-503", Answer::Html { status: 503 }, "EndpointUnavailable", "error of its own"),
             row("reset", Answer::Reset, "EndpointUnavailable", "broke before"),
+            row("page-200", Answer::Html { status: 200 }, "UnexpectedResponse", "not JSON"),
             row("page-404", Answer::Html { status: 404 }, "UnexpectedResponse", "not JSON"),
             row("http-429", Answer::RateLimited { retry_after: None }, "RateLimited", "limits the requests"),
         ],

@@ -1,7 +1,7 @@
 //! The link goes, and then the resource.
 
 use migrationlink_operator::api::FINALIZER;
-use migrationlink_simulator::{Answer, Behaviour, Phase};
+use migrationlink_simulator::{Behaviour, Phase};
 use serde_json::json;
 
 use super::{WRITE_FINALIZERS, delete, synced};
@@ -25,11 +25,11 @@ async fn a_removal_is_one_read_one_call_and_one_write() {
 }
 
 #[tokio::test]
-async fn every_2xx_and_a_404_of_no_link_let_the_resource_go_in_whatever_state_it_is() {
+async fn every_2xx_of_the_api_and_a_404_of_no_link_let_the_resource_go_in_whatever_state_it_is() {
     let world = World::new().await;
     let operator = world.operator().await;
     let simulator = &world.cloud.simulator;
-    let names = ["http-202", "page", "no-link", "other-404", "suspended", "paused", "rejected", "not-synced"];
+    let names = ["http-202", "no-link", "other-404", "suspended", "paused", "rejected", "not-synced"];
     synced(&world, &names).await;
     let org = |name: &str| org_id(names.iter().position(|known| *known == name).expect("a name"));
     let answered = |name: &str, answer| {
@@ -37,7 +37,6 @@ async fn every_2xx_and_a_404_of_no_link_let_the_resource_go_in_whatever_state_it
         simulator.script(delete.after_effect().in_phase(Phase::Authenticated));
     };
     answered("http-202", raw(202, ""));
-    answered("page", Answer::Html { status: 200 });
     answered("other-404", error(404, "MIGRATION_LINK_NOT_FOUND"));
     simulator.unlink_behind_the_back(&org("no-link"));
     world.tenant.edit_link("suspended", json!({"spec": {"suspend": true}})).await;
