@@ -1,39 +1,36 @@
 //! One link through the loop: observe, decide, act, record, until there is nothing to do before a certain time.
 
-use std::future::poll_fn;
+mod calls;
+mod records;
+
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::act;
 use super::events::Events;
 use super::inputs::{self, Reading};
 use super::key::Key;
 use super::kubernetes::{Kubernetes, KubernetesError};
-use super::pacing::{self, Admission, Pacer, Permit};
+use super::pacing::{Pacer, Permit};
 use super::queue::{Queue, Urgency};
 use super::slots::{Slots, Taken};
 use super::store::{Known, Store};
 use super::watch::Scope;
-use crate::api::{FINALIZER, InputKind, MigrationLinkStatus};
+use crate::api::{FINALIZER, InputKind};
 use crate::decision::{
-    Announcement, Call, Held, HeldWhy, InputReference, Link, Release, SecretAccess, Settings, Settled, Step,
-    Version, View, announcement, decide,
+    Call, Held, InputReference, Link, SecretAccess, Settings, Step, Version, View, decide,
 };
 use crate::leader::Claim;
 use crate::metrics::Metrics;
+use crate::remote::Client;
 use crate::remote::pacing::Verdict;
-use crate::remote::{Client, CredentialId};
 
 /// More steps than any pass needs. A pass that takes more is cut, so that a defect cannot become a hot loop.
 const MOST_STEPS: usize = 16;
 /// Who waits for an organization's slot is woken when it is free; this is only for what nobody thought of.
 const SLOT_WAIT: Duration = Duration::from_mins(2);
-/// The longest that a call to the HTTP API may take.
-const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What reconciling works with.
 pub struct Context {
@@ -241,223 +238,6 @@ impl Pass<'_> {
             }
         }
         Ok(None)
-    }
-
-    /// A POST or DELETE: whoever gets the organization's slot decides again before it.
-    async fn write(
-        &mut self,
-        known: &Known,
-        call: Call,
-    ) -> Result<Option<Option<Timestamp>>, KubernetesError> {
-        match self.take_slot(known) {
-            Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
-            Taken::Anew => {}
-            Taken::Before => {
-                let claim = self.context.claim.clone();
-                // The claim is looked at each time that the call goes on, and not only when a timer says so: this process may
-                // have been stopped in between. What is cut off here may have had its effect, and this process ends.
-                let unclaimed = poll_fn(|_| if claim.holds() { Poll::Pending } else { Poll::Ready(()) });
-                tokio::select! {
-                    biased;
-                    () = unclaimed => return Err(KubernetesError::NotTheWriter),
-                    () = claim.ended() => return Err(KubernetesError::NotTheWriter),
-                    () = self.ask(known, call) => {}
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// A call with all the time that it may take.
-    async fn ask(&mut self, known: &Known, call: Call) {
-        self.call(known, call, Instant::now() + CALL_DEADLINE).await;
-    }
-
-    fn take_slot(&self, known: &Known) -> Taken {
-        let Some(organization) = &known.organization else { return Taken::Before };
-        let (taken, woken) = self.context.slots.take(organization, self.key);
-        self.context.wake(woken, Urgency::Change);
-        taken
-    }
-
-    fn later(&self, wait: Duration) -> Option<Timestamp> {
-        (self.context.clock)().saturating_add(wait).ok()
-    }
-
-    /// Whose calls those with these keys are.
-    fn credential(&self, link: &Link, reading: &Reading) -> Option<CredentialId> {
-        let keys = act::api_keys(reading.credentials.as_ref()?);
-        Some(self.context.remote.credential(link.base_url()?.origin(), &keys))
-    }
-
-    /// What would hold a call back now.
-    fn look(&self, known: &Known) -> Option<Held> {
-        let origin = &known.organization.as_ref()?.0;
-        let held = self.context.pacer.look(self.key, origin, known.credential, Instant::now())?;
-        Some(self.held(held))
-    }
-
-    /// Waits for a turn to call. False if it is this link's turn by now.
-    fn park(&mut self, known: &Known) -> bool {
-        let origin = known.organization.as_ref().map(|organization| &organization.0);
-        let held = origin.and_then(|origin| {
-            self.context.pacer.park(self.key, self.urgency, origin, known.credential, Instant::now())
-        });
-        self.held = None;
-        self.parked = held.is_some();
-        self.parked
-    }
-
-    /// The right to make a call with these keys. None if it has to wait.
-    fn admit(&mut self, known: &Known, credential: CredentialId) -> Option<Permit> {
-        if let Some(permit) = self.permit.take() {
-            return Some(permit);
-        }
-        let origin = &known.organization.as_ref()?.0;
-        match self.context.pacer.admit(self.key, self.urgency, origin, credential, Instant::now()) {
-            Admission::Granted(permit) => Some(permit),
-            Admission::Held(held) => {
-                self.held = Some(self.held(held));
-                None
-            }
-        }
-    }
-
-    /// The same on the wall clock, as a decision sees it.
-    fn held(&self, held: pacing::Held) -> Held {
-        let why = match held.why {
-            pacing::HeldWhy::Turn => HeldWhy::Turn,
-            pacing::HeldWhy::RateLimited { .. } => HeldWhy::RateLimited,
-            pacing::HeldWhy::Unavailable { .. } => HeldWhy::Unavailable,
-        };
-        let ahead = held.until.map(|until| until.saturating_duration_since(Instant::now()));
-        let until = ahead.filter(|ahead| !ahead.is_zero());
-        Held { why, until: until.and_then(|ahead| (self.context.clock)().saturating_add(ahead).ok()) }
-    }
-
-    /// Makes a call and keeps what came back until it is recorded.
-    async fn call(&mut self, known: &Known, which: Call, deadline: Instant) {
-        let (context, link) = (self.context, &known.link);
-        let (Some(credential), Some(base_url)) = (known.credential, link.base_url()) else { return };
-        let Some(permit) = self.admit(known, credential) else { return };
-        let Some(read) = &self.read else { return };
-        let called =
-            act::call(&context.remote, link, base_url, &read.reading, which, deadline, context.clock).await;
-        if let Some(called) = called {
-            tracing::debug!(link = %self.key, call = ?which, outcome = ?called.attempt.outcome, "called");
-            let result = called.failure.map_or(Ok(()), Err);
-            if called.attempt.is_refused_for_a_link() {
-                self.permit = Some(permit);
-            } else {
-                permit.done(Verdict::of(&result), Instant::now());
-            }
-            if result.is_ok()
-                && let Some(organization) = &known.organization
-            {
-                context.wake(context.store.nudge(&organization.0, credential), Urgency::Routine);
-            }
-            self.remember(link, |known| known.answered = Some(Arc::new(called.attempt)));
-        }
-    }
-
-    async fn record(&self, seen: &Known, settled: Settled) -> Result<(), KubernetesError> {
-        let link = &seen.link;
-        let written = match settled.status {
-            Some(status) => self.publish(link, &status).await?,
-            None => true,
-        };
-        if written {
-            // The outcome need not be kept any longer.
-            self.remember(link, |known| {
-                // What another link's success gave while this was written is not lost.
-                let nudged = Some(known.memory.nudge).filter(|nudge| *nudge != seen.memory.nudge);
-                known.memory = settled.memory;
-                known.memory.nudge = nudged.unwrap_or(known.memory.nudge);
-                known.answered = None;
-            });
-        }
-        Ok(())
-    }
-
-    /// Writes the status of this version of the link and announces what changed. False if the link is another version by
-    /// now, or gone: that is taken in, and the next step decides anew.
-    async fn publish(&self, link: &Link, status: &MigrationLinkStatus) -> Result<bool, KubernetesError> {
-        let patched = self.context.kubernetes.patch_status(link, status).await;
-        let written = self.take_in(link, patched).await?;
-        if written && let Some(announcement) = announcement(&link.status, status) {
-            self.announce(link, announcement);
-        }
-        Ok(written)
-    }
-
-    async fn patch_finalizers(&self, link: &Link, finalizers: &[String]) -> Result<bool, KubernetesError> {
-        let patched = self.context.kubernetes.patch_finalizers(link, finalizers).await;
-        let written = self.take_in(link, patched).await?;
-        if written && link.deleting && finalizers.is_empty() {
-            // Nothing else holds it: it is gone.
-            self.gone(link);
-        }
-        Ok(written)
-    }
-
-    /// Takes in what a patch was answered. False if the link is another version by now, or gone.
-    async fn take_in(
-        &self,
-        link: &Link,
-        patched: Result<Link, KubernetesError>,
-    ) -> Result<bool, KubernetesError> {
-        let (context, key) = (self.context, self.key);
-        let patched = match patched {
-            Err(KubernetesError::Conflict) => {
-                match context.kubernetes.link(&key.namespace, &key.name).await {
-                    Ok(newer) => {
-                        context.wake(context.store.update(newer), Urgency::Change);
-                        return Ok(false);
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            patched => patched,
-        };
-        match patched {
-            Ok(written) => {
-                context.wake(context.store.update(written), Urgency::Change);
-                Ok(true)
-            }
-            Err(KubernetesError::NotFound) => {
-                self.gone(link);
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn gone(&self, link: &Link) {
-        self.context.wake(self.context.store.found_gone(self.key, &link.uid), Urgency::Change);
-    }
-
-    /// The resource was let go.
-    fn released(&self, link: &Link, release: Release) {
-        match release {
-            Release::NotNeeded => {}
-            Release::Unlinked => {
-                tracing::info!(link = %self.key, "the link was removed");
-                self.remember(link, |known| known.answered = None);
-            }
-            Release::LeftBehind(announcement) => {
-                self.context.metrics.link_left_behind();
-                self.announce(link, announcement);
-            }
-        }
-    }
-
-    fn announce(&self, link: &Link, announcement: Announcement) {
-        if announcement.warning {
-            tracing::warn!(link = %self.key, reason = announcement.reason, "{}", announcement.note);
-        } else {
-            tracing::info!(link = %self.key, reason = announcement.reason, "{}", announcement.note);
-        }
-        self.context.events.send(link, announcement);
     }
 
     /// The versions that were read enter the index, and wake the other links that refer to the same objects.
