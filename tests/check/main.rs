@@ -317,7 +317,6 @@ async fn keys_without_a_token_are_tried_all_the_same() {
 async fn token_and_certificates_from_other_objects_of_other_files_are_found() {
     let cloud = Cloud::start_tls().await;
     let pem = cloud.simulator.ca_pem().unwrap();
-    let ca = file("ca-ref.pem", &pem);
     let fields = "  linkTokenSecretRef: {name: atlas, key: token}\n  caRef: {kind: ConfigMap, name: om-ca}\n  deletionPolicy: Delete\n";
     let keys = secret(PRIVATE_KEY).replace(&format!(", linkToken: {TOKEN}"), "");
     let atlas = format!(
@@ -328,8 +327,8 @@ async fn token_and_certificates_from_other_objects_of_other_files_are_found() {
         "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: om-ca, namespace: payments}}\ndata:\n  ca.crt: |\n    {lines}"
     );
     let (link, secrets) =
-        (file("link.yaml", &cloud.link(fields)), file("secrets.yaml", &(keys + &atlas + &config_map)));
-    let ended = check(&["-f", &link, "-f", &secrets, &cloud.allowed(), "--ca-file", &ca], &[], "").await;
+        (file("link.yaml", &cloud.link(fields)), file("secrets.yaml", &format!("{keys}{atlas}{config_map}")));
+    let ended = check(&["-f", &link, "-f", &secrets, &cloud.allowed()], &[], "").await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("secret: Secret atlas in the file has the keys token\n"), "{ended:?}");
     assert!(
@@ -341,6 +340,12 @@ async fn token_and_certificates_from_other_objects_of_other_files_are_found() {
     let next = "add the finalizer migrationlink.dev/unlink, then send the link token (POST)";
     assert!(ended.line("next").contains(next), "{ended:?}");
     assert!(cloud.only_asked());
+
+    let invalid = keys + &atlas + &config_map.replace("-----BEGIN CERTIFICATE-----", "no certificate");
+    let secrets = file("invalid-ca.yaml", &invalid);
+    let ended = check(&["-f", &link, "-f", &secrets, &cloud.allowed()], &[], "").await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.line("inputs").contains("InvalidCA: ConfigMap om-ca"), "{ended:?}");
 }
 
 #[tokio::test]

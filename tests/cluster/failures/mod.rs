@@ -3,6 +3,7 @@
 mod answers;
 pub mod case;
 mod digest;
+mod lasting;
 mod lost;
 mod passing;
 mod refusals;
