@@ -51,7 +51,7 @@ impl Events {
             type_: if announcement.warning { EventType::Warning } else { EventType::Normal },
             reason: announcement.reason,
             note: Some(announcement.note),
-            action: "Reconcile".into(),
+            action: announcement.action.into(),
             secondary: None,
         };
         if self.queue.try_send((event, reference)).is_err() {

@@ -113,6 +113,7 @@ pub(super) fn finished(view: &View<'_>, status: MigrationLinkStatus, until: Opti
             let cause = status.conditions.as_ref().and_then(cause_of);
             Step::DropFinalizer(Release::LeftBehind(Announcement {
                 warning: true,
+                action: "Release",
                 // Not that of the condition: an event that is like one of before counts as its repetition, and keeps its note.
                 reason: "LinkLeftBehind".to_owned(),
                 note: message::left_behind(view.link, cause),

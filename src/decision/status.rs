@@ -18,6 +18,9 @@ pub(super) fn seconds(time: Timestamp) -> Time {
 pub struct Announcement {
     /// Whether it is bad news.
     pub warning: bool,
+    /// What it is about beside the reason. Events with the same reason and the same action are taken for repetitions of the first,
+    /// whose note stays (kube's `Recorder`, as client-go does it).
+    pub action: &'static str,
     /// The reason, as in the condition.
     pub reason: String,
     /// The message, as in the condition.
@@ -41,7 +44,12 @@ pub fn announcement(old: &MigrationLinkStatus, new: &MigrationLinkStatus) -> Opt
         return None;
     }
     let quiet = matches!(reason.parse(), Ok(Reason::Synced | Reason::NotSynced | Reason::Suspended));
-    Some(Announcement { warning: stalled || !quiet, reason, note })
+    let action = match cause {
+        Some(cause) if cause.as_str() != reason => cause.as_str(),
+        _ if stalled => "Stall",
+        _ => "Reconcile",
+    };
+    Some(Announcement { warning: stalled || !quiet, action, reason, note })
 }
 
 fn suspended(conditions: &Vec<Condition>) -> Option<&Condition> {

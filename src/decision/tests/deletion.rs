@@ -253,6 +253,7 @@ fn a_cause_that_changes_counts_and_is_said_anew() {
     assert!(message(&told).starts_with("Other words."));
     let reasons: Vec<_> = told.events.iter().map(|event| event.reason.as_str()).collect();
     assert_eq!(reasons, ["DeletionBlocked", "DeletionBlocked"]);
+    assert_eq!([told.events[0].action, told.events[1].action], ["Unauthorized", "Forbidden"]);
     told.until(100 + 10 * MINUTE);
     assert!(is_left_behind(told.released.as_ref()), "the grace period goes on");
 }

@@ -208,6 +208,7 @@ fn events_are_told_for_changes_only() {
     assert_eq!(told.events[0].note, "EndpointUnavailable happened. Do this.");
     told.until(31 * 60);
     assert_eq!(told.events.len(), 2, "a person became needed");
+    assert_ne!(told.events[0].action, told.events[1].action, "the second is no repetition of the first");
     (told.link, told.poll) = (accepted("NOT_SYNCED"), state("NOT_SYNCED"));
     told.until(HOUR);
     told.poll = state("SYNCED");
