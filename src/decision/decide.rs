@@ -188,6 +188,18 @@ fn steady(view: &View<'_>) -> Step {
 
 /// Rule 11.
 fn unusable_inputs(view: &View<'_>, inputs: &Inputs, unusable: &Unusable) -> Step {
+    let say = |draft: &mut Draft| draft.not_ready(unusable.reason, &unusable.message);
+    let (status, until) = unusable_status(view, inputs, unusable, say);
+    finished(view, status, until)
+}
+
+/// What there is to publish of inputs that cannot be used, in the words that `say` writes, and when they are looked at again.
+pub(super) fn unusable_status(
+    view: &View<'_>,
+    inputs: &Inputs,
+    unusable: &Unusable,
+    say: impl FnOnce(&mut Draft),
+) -> (MigrationLinkStatus, Option<Timestamp>) {
     let fresh = view.changed();
     let mut draft = Draft::new(view.link, view.now);
     draft.status.observed_generation = Some(view.link.generation);
@@ -199,14 +211,13 @@ fn unusable_inputs(view: &View<'_>, inputs: &Inputs, unusable: &Unusable) -> Ste
         // Nobody tells when the object changes: look again.
         (view.secret_access == SecretAccess::Get).then(|| backoff::slow(attempts, view.jitter))
     });
-    draft.not_ready(unusable.reason, &unusable.message);
+    say(&mut draft);
     match delay {
         Some(delay) => draft.retry(attempts, Some(backoff::after(view.now, delay))),
         None => draft.no_retry(),
     }
     let until = draft.status.next_attempt_time.as_ref().map(|time| time.0);
-    let status = draft.finish(view.link, fresh);
-    finished(view, status, until)
+    (draft.finish(view.link, fresh), until)
 }
 
 /// The part of rules 12 and 13 that needs no input.

@@ -3,10 +3,10 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::backoff;
-use super::decide::{Release, Step};
+use super::decide::{Release, Step, unusable_status};
 use super::hold;
 use super::message;
-use super::observe::{Link, SecretAccess, View};
+use super::observe::{Link, View};
 use super::status::{Announcement, Draft, cause_of, seconds};
 use crate::api::{Beside, ConditionType, Conditions, MigrationLinkStatus, Reason};
 use crate::endpoint::BaseUrl;
@@ -50,22 +50,10 @@ fn refused(view: &View<'_>) -> Option<Step> {
 fn unlink(view: &View<'_>) -> Step {
     let Some(inputs) = view.inputs else { return Step::ReadInputs };
     let Err(unusable) = &inputs.keys else { return Step::Unlink };
-    let fresh = view.changed();
-    let mut draft = Draft::new(view.link, view.now);
-    draft.status.observed_generation = Some(view.link.generation);
-    draft.status.inputs = Some(inputs.records.clone());
-    draft.status.last_handled_reconcile_at.clone_from(&view.link.reconcile_at);
-    let attempts = draft.attempts(unusable.reason, fresh);
-    let interval = view.link.interval(view.settings);
-    let delay = backoff::delay(unusable.reason, attempts, None, interval, view.jitter)
-        .or_else(|| (view.secret_access == SecretAccess::Get).then(|| backoff::slow(attempts, view.jitter)));
-    block(&mut draft, view.link, view.settings.deletion_grace_period, unusable.reason, &unusable.message);
-    match delay {
-        Some(delay) => draft.retry(attempts, Some(backoff::after(view.now, delay))),
-        None => draft.no_retry(),
-    }
-    let until = draft.status.next_attempt_time.as_ref().map(|time| time.0);
-    finished(view, draft.finish(view.link, fresh), until)
+    let grace = view.settings.deletion_grace_period;
+    let say = |draft: &mut Draft| block(draft, view.link, grace, unusable.reason, &unusable.message);
+    let (status, until) = unusable_status(view, inputs, unusable, say);
+    finished(view, status, until)
 }
 
 /// Whether it takes a person to get a deletion going again that is held up by this.
