@@ -130,9 +130,10 @@ pub(super) fn held(reason: Reason) -> String {
         .to_owned()
 }
 
-pub(super) fn failed(link: &Link, failure: &CallFailure) -> String {
+/// A call that failed. `refused`: a POST was refused, and no poll has settled what that means.
+pub(super) fn failed(link: &Link, failure: &CallFailure, refused: bool) -> String {
     if failure.reason == Reason::LinkExists
-        && !link.adopt
+        && refused
         && link.status.link.as_ref().is_none_or(|record| record.token_fingerprint.is_none())
     {
         let command = format!(

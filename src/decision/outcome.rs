@@ -283,7 +283,8 @@ impl Context<'_> {
             }
         }
         let attempts = draft.attempts(failure.reason, self.fresh());
-        draft.not_ready(failure.reason, &message::failed(self.link, failure));
+        draft
+            .not_ready(failure.reason, &message::failed(self.link, failure, self.attempt.call == Call::Link));
         draft.retry(attempts, self.next(failure, attempts));
         Settled { memory: self.failed_memory(failure.reason), ..self.done(draft) }
     }
@@ -293,7 +294,13 @@ impl Context<'_> {
         let mut draft = self.draft();
         let attempts = draft.attempts(failure.reason, self.fresh());
         let grace = self.settings.deletion_grace_period;
-        deletion::block(&mut draft, self.link, grace, failure.reason, &message::failed(self.link, failure));
+        deletion::block(
+            &mut draft,
+            self.link,
+            grace,
+            failure.reason,
+            &message::failed(self.link, failure, self.attempt.call == Call::Link),
+        );
         draft.retry(attempts, self.next(failure, attempts));
         Settled { memory: self.failed_memory(failure.reason), ..self.done(draft) }
     }

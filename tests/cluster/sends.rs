@@ -79,7 +79,7 @@ async fn a_link_that_is_there_and_not_synced_is_not_taken_over() {
     let pages = world.diary.has_been("link", &["EndpointUnavailable", "LinkExists"]).await;
     let (ready, beside) = trouble(&pages[1].status);
     assert_eq!(beside.type_, "Stalled");
-    assert!(ready.message.contains("which is not SYNCED: it cannot be taken over"), "{}", ready.message);
+    assert!(ready.message.contains("which is not SYNCED, so it is not taken over yet"), "{}", ready.message);
     assert_eq!(accepted(&pages[1].status), None);
     assert_eq!(world.methods(&org_id(0)), ["POST", "POST", "GET"]);
 }
