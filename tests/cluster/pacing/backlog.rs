@@ -7,7 +7,9 @@ use kube::Api;
 use migrationlink_operator::api::{MigrationLinkSpec, SecretReference};
 use tokio::time::Instant;
 
-use super::{PROMPT, all_ready, another, cloud, create_links, is_ready, operator, time_of_new, time_until};
+use super::{
+    PROMPT, THOUSANDS, all_ready, another, cloud, create_links, is_ready, operator, time_of_new, time_until,
+};
 use crate::support::{Cloud, ControlPlane, Tenant, eventually};
 
 /// Links that nobody has looked at when the operator starts.
@@ -19,6 +21,7 @@ const SAMPLES: usize = 10;
 
 #[tokio::test]
 async fn behind_ten_thousand_links_a_new_one_and_an_edited_one_are_done_within_two_seconds() {
+    let _alone = THOUSANDS.lock().await;
     let control_plane = ControlPlane::start();
     let (tenant, cloud) = (Tenant::on(&control_plane).await, cloud().await);
     tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;

@@ -6,7 +6,8 @@ use migrationlink_simulator::{Answer, Behaviour, Phase, RetryAfter};
 use tokio::time::sleep;
 
 use super::{
-    all_ready, another, authenticated, cloud, create_links, gaps, operator, tenant, wait_until_held,
+    THOUSANDS, all_ready, another, authenticated, cloud, create_links, gaps, operator, tenant,
+    wait_until_held,
 };
 use crate::support::eventually;
 
@@ -16,6 +17,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_thousand_links_of_a_limited_credential_make_one_probe() {
+    let _alone = THOUSANDS.lock().await;
     let (tenant, cloud) = (tenant().await, cloud().await);
     let limit = Answer::RateLimited { retry_after: Some(RetryAfter::Seconds(RETRY_AFTER.as_secs())) };
     cloud.simulator.script(Behaviour::new(limit).in_phase(Phase::Authenticated));

@@ -13,12 +13,15 @@ use futures::{StreamExt, stream};
 use kube::api::{ListParams, PostParams};
 use migrationlink_operator::api::{ConditionType, Conditions, MigrationLink, MigrationLinkSpec};
 use migrationlink_simulator::{DigestOutcome, Entry};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::support::{Cloud, Operator, OperatorBuilder, Tenant, eventually, link_spec};
 
 /// So long a change may take until the status tells its effect, whatever else there is to do.
 const PROMPT: Duration = Duration::from_secs(2);
+/// Held by the tests with thousands of links: they would measure each other.
+static THOUSANDS: Mutex<()> = Mutex::const_new(());
 /// Requests of the administrator at the same time.
 const AT_ONCE: usize = 16;
 
