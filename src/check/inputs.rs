@@ -8,18 +8,6 @@ use crate::controller::KubernetesError;
 use crate::decision::{self, Credentials, Fetched, InputReference, Inputs, Link, Version};
 use crate::remote::Roots;
 
-/// The keys whose names are shown. Another name may be a value that was pasted in a wrong place.
-const OURS: [&str; 9] = [
-    "publicKey",
-    "privateKey",
-    "linkToken",
-    "publicApiKey",
-    "privateApiKey",
-    "user",
-    "clientId",
-    "clientSecret",
-    "ca.crt",
-];
 /// Uid and version of an object that is in a file.
 const IN_A_FILE: &str = "file";
 
@@ -43,9 +31,9 @@ pub struct Sources<'a> {
     pub cluster: Result<&'a Cluster, &'a str>,
 }
 
-/// Whether a key is one of those whose names are shown.
+/// Whether a key is one of those whose names are shown. Another name may be a value that was pasted in a wrong place.
 pub fn is_ours(key: &str) -> bool {
-    OURS.contains(&key)
+    decision::KEYS.contains(&key) || key == "ca.crt"
 }
 
 /// Reads what the link refers to. None if something of it could not be looked at.

@@ -1,12 +1,15 @@
 //! The calls to the Kubernetes API, each with a deadline and a line in the metrics.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -72,13 +75,7 @@ impl Kubernetes {
     /// # Errors
     /// [`KubernetesError`]; `NotFound` when there is none of this name.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, KubernetesError> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let read = async {
-            // Never closed, so that there is always a permit in the end.
-            let _permit = self.reading.acquire().await;
-            api.get(name).await
-        };
-        self.read("get_secret", "get on secrets", read).await
+        self.read("get_secret", "get on secrets", self.input(namespace, name)).await
     }
 
     /// Reads a ConfigMap.
@@ -86,13 +83,17 @@ impl Kubernetes {
     /// # Errors
     /// [`KubernetesError`]; `NotFound` when there is none of this name.
     pub async fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMap, KubernetesError> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let read = async {
-            // Never closed, so that there is always a permit in the end.
-            let _permit = self.reading.acquire().await;
-            api.get(name).await
-        };
-        self.read("get_configmap", "get on configmaps", read).await
+        self.read("get_configmap", "get on configmaps", self.input(namespace, name)).await
+    }
+
+    /// Gets an object that may be large: few at the same time.
+    async fn input<K>(&self, namespace: &str, name: &str) -> kube::Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        // Never closed, so that there is always a permit in the end.
+        let _permit = self.reading.acquire().await;
+        Api::namespaced(self.client.clone(), namespace).get(name).await
     }
 
     /// Reads a link.

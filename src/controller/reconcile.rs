@@ -18,7 +18,7 @@ use super::queue::{Queue, Urgency};
 use super::slots::{Slots, Taken};
 use super::store::{Known, Store};
 use super::watch::Scope;
-use crate::api::{FINALIZER, InputKind};
+use crate::api::FINALIZER;
 use crate::decision::{
     Call, Held, InputReference, Link, SecretAccess, Settings, Step, Version, View, decide,
 };
@@ -74,8 +74,7 @@ impl Context {
                     && !progress.refused()
             })
         };
-        let config_map = link.references().iter().any(|reference| reference.kind == InputKind::ConfigMap);
-        if watched(&self.secrets) && (!config_map || watched(&self.config_maps)) {
+        if watched(&self.secrets) && (!link.uses_config_map() || watched(&self.config_maps)) {
             SecretAccess::Watch
         } else {
             SecretAccess::Get

@@ -60,11 +60,10 @@ impl Store {
     /// differs only in what no decision looks at, say nothing new.
     pub fn apply(&self, link: Link) -> Applied {
         let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
-        let applied = self.lock().apply(&key, link);
-        if !*self.config_maps.borrow() && self.refers_to_config_maps(&key) {
+        if link.uses_config_map() && !*self.config_maps.borrow() {
             self.config_maps.send_replace(true);
         }
-        applied
+        self.lock().apply(&key, link)
     }
 
     /// Takes in the answer to a call of ours. A link that is gone by now stays gone: only the watch brings new ones. Returns
@@ -153,12 +152,6 @@ impl Store {
     pub async fn until_config_maps(&self) {
         // The sender lives as long as `self`.
         let _ = self.config_maps.subscribe().wait_for(|wanted| *wanted).await;
-    }
-
-    fn refers_to_config_maps(&self, key: &Key) -> bool {
-        let state = self.lock();
-        let references = state.links.get(key).map(|known| known.link.references()).unwrap_or_default();
-        references.iter().any(|reference| reference.kind == InputKind::ConfigMap)
     }
 
     /// What is known of a link.

@@ -14,7 +14,7 @@ use crate::api::{InputKind, InputRecord, Reason};
 pub(super) const LONGEST: usize = 8 * 1024;
 
 /// Every key that is looked at in the Secret of the API keys. The content fingerprint covers these and no others.
-pub(super) const KEYS: [&str; 8] = [
+pub const KEYS: [&str; 8] = [
     "publicKey",
     "privateKey",
     "linkToken",

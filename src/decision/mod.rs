@@ -17,7 +17,7 @@ mod paced;
 mod status;
 
 pub use decide::{Release, Step, decide};
-pub use inputs::{Credentials, Fetched, Fingerprints, Inputs, Unusable, read};
+pub use inputs::{Credentials, Fetched, Fingerprints, Inputs, KEYS, Unusable, read};
 pub use message::{IMPERATIVE_CHECK, truncated};
 pub use observe::{
     Failing, Held, HeldWhy, Holder, InputReference, Link, Memory, Nudge, Origins, SecretAccess, Settings,

@@ -254,6 +254,11 @@ impl Link {
         references
     }
 
+    /// Whether one of them is a ConfigMap.
+    pub fn uses_config_map(&self) -> bool {
+        self.spec.ca_ref.as_ref().is_some_and(|ca| ca.kind == InputKind::ConfigMap)
+    }
+
     /// Whether our finalizer holds the resource.
     pub fn finalized(&self) -> bool {
         self.finalizers.iter().any(|finalizer| finalizer == FINALIZER)
