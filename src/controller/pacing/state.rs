@@ -213,14 +213,16 @@ impl State {
     }
 
     /// Wakes the links that wait at an origin, or only those of one credential: they wait for something else from now on, and
-    /// may have to say so. They keep their places in the row.
+    /// may have to say so, in the order of their arrival. They keep their places in the row.
     fn tell(&mut self, origin: &Origin, only: Option<Whose>) {
         let concerned = self.links.iter().filter(|(_, waiting)| {
             waiting.origin == *origin
                 && waiting.called.is_none()
                 && only.is_none_or(|whose| waiting.whose == whose)
         });
-        self.woken.extend(concerned.map(|(key, waiting)| (key.clone(), waiting.place.urgency)));
+        let concerned: BTreeMap<_, _> =
+            concerned.map(|(key, waiting)| (waiting.place.arrival, (key, waiting.place.urgency))).collect();
+        self.woken.extend(concerned.into_values().map(|(key, urgency)| (key.clone(), urgency)));
     }
 
     /// Calls the links whose turn has come.

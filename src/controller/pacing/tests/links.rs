@@ -236,8 +236,7 @@ fn those_that_wait_are_told_when_they_wait_for_something_else() {
         let elsewhere = bench.pacer.admit(&key("d"), Urgency::Change, &bench.origin, other, bench.now);
         assert_eq!(held(&elsewhere).why, HeldWhy::Turn);
         running.done(verdict, bench.now);
-        let mut told = bench.wakes();
-        told.sort();
+        let told = bench.wakes();
         let limited = matches!(verdict, Verdict::Limited(_));
         // The other credential's link is the next to go, or waits for the endpoint like all.
         assert_eq!(told, ["b", "c", "d"], "{verdict:?}");
