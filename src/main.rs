@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use migrationlink_operator::admin::{self, AdminError};
 use migrationlink_operator::config::{self, CheckConfig, Config, Invocation, Output};
 use migrationlink_operator::controller::{
-    self, ClientError, Cluster, Controller, EndedEarly, Pacer, Pacing, Parts, Store,
+    self, ClientError, Cluster, Controller, EndedEarly, Pacer, Pacing, Parts, Store, Surroundings,
 };
 use migrationlink_operator::decision::{Origins, SecretAccess, Settings};
 use migrationlink_operator::leader::{self, Claim, Elector};
@@ -20,7 +19,7 @@ use migrationlink_operator::remote::{
 };
 use migrationlink_operator::{api, check, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// Why the program ends with a failure.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +146,7 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         },
         namespaces: config.watch_namespaces.clone(),
         concurrency: usize::from(config.concurrency),
+        surroundings: Surroundings::default(),
     });
     let (stop, stopped) = watch::channel(false);
     let until_stopped = || {
@@ -157,18 +157,13 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         }
     };
     let pages = servers.serve(Arc::new(controller.health()), metrics, until_stopped());
-    let (worked, drained) = oneshot::channel::<()>();
     let work = async {
-        let ended = controller.run(until_stopped()).await;
-        drop(worked);
+        let ended = match elector {
+            Some(elector) => controller.run_elected(elector, until_stopped()).await,
+            None => controller.run(until_stopped()).await,
+        };
         stop.send_replace(true);
         ended
-    };
-    // The lease is kept for as long as anything may still be written.
-    let election = async {
-        if let Some(elector) = elector {
-            elector.run(drained.map(drop)).await;
-        }
     };
     let signals = async {
         tokio::select! {
@@ -179,7 +174,7 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         tracing::info!("stops");
         stop.send_replace(true);
     };
-    let (ended, (), (), ()) = tokio::join!(work, election, pages, signals);
+    let (ended, (), ()) = tokio::join!(work, pages, signals);
     Ok(ended?)
 }
 

@@ -27,7 +27,7 @@ use futures::future::{join_all, ready, select_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -41,8 +41,8 @@ pub use pacing::{Admission, Held, HeldWhy, Pacer, Pacing, Permit};
 pub use store::Store;
 
 use crate::api::InputKind;
-use crate::decision::{SecretAccess, Settings};
-use crate::leader::{Claim, Loss};
+use crate::decision::{SecretAccess, Settings, Step, View, decide};
+use crate::leader::{Claim, Elector, Loss};
 use crate::metrics::Metrics;
 use crate::remote;
 use events::Events;
@@ -91,6 +91,26 @@ pub struct Parts {
     pub namespaces: Vec<String>,
     /// Links worked on at the same time.
     pub concurrency: usize,
+    /// Time, chance and the rules.
+    pub surroundings: Surroundings,
+}
+
+/// What the reconciler takes from outside. The program takes the default; tests bring a clock that stands still, and rules
+/// with a mistake in them, to see that it is noticed.
+#[derive(Clone, Copy)]
+pub struct Surroundings {
+    /// The time.
+    pub clock: fn() -> Timestamp,
+    /// A random number from 0 to 1.
+    pub jitter: fn() -> f64,
+    /// What says the next step for a link.
+    pub decide: fn(&View<'_>) -> Step,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self { clock: Timestamp::now, jitter: random, decide }
+    }
 }
 
 /// Why the reconciler ended though nobody told it to.
@@ -118,6 +138,7 @@ impl Controller {
             secret_access,
             namespaces,
             concurrency,
+            surroundings,
         } = parts;
         let scopes: Vec<Option<String>> =
             if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
@@ -152,8 +173,7 @@ impl Controller {
             settings,
             secrets,
             config_maps,
-            clock: Timestamp::now,
-            jitter: random,
+            surroundings,
         };
         Self {
             context,
@@ -224,6 +244,25 @@ impl Controller {
         Ok(())
     }
 
+    /// The same as a candidate in an election: the lease is kept for as long as anything may still be written.
+    ///
+    /// # Errors
+    /// See [`Controller::run`].
+    pub async fn run_elected(
+        self,
+        elector: Elector,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), EndedEarly> {
+        let (worked, drained) = oneshot::channel::<()>();
+        let work = async {
+            let ended = self.run(shutdown).await;
+            drop(worked);
+            ended
+        };
+        let (ended, ()) = tokio::join!(work, elector.run(drained.map(drop)));
+        ended
+    }
+
     /// Watches and works for ever.
     async fn work(mut self, watching: &mut JoinSet<()>, passes: &mut JoinSet<()>) -> EndedEarly {
         for (scope, progress) in &self.links {
@@ -252,7 +291,7 @@ impl Controller {
             () = async { tokio::join!(self.until_known(), claim.acquired()); } => {}
         }
         // A copy that has waited for its turn begins now, like one that has just been started.
-        self.context.settings.started_at = (self.context.clock)();
+        self.context.settings.started_at = self.context.now();
         let _ = self.working.set(Instant::now());
         let context = Arc::new(self.context);
         let mut pacing = pin!(context.pacer.run(&self.queue));
@@ -311,7 +350,7 @@ async fn pass(context: Arc<Context>, key: Key, urgency: Urgency) {
     let done = reconcile(&context, &key, urgency).await;
     drop(running);
     let (outcome, next) = match done {
-        Done::Until(until) => ("done", until.map(|until| instant(until, (context.clock)()))),
+        Done::Until(until) => ("done", until.map(|until| instant(until, context.now()))),
         Done::Gone => ("gone", None),
         Done::Failed { error, failures } => {
             match error {
@@ -323,7 +362,9 @@ async fn pass(context: Arc<Context>, key: Key, urgency: Urgency) {
             }
             (
                 "kubernetes_error",
-                Some(Instant::now() + back_off(KUBERNETES_BACK_OFF, failures, (context.jitter)())),
+                Some(
+                    Instant::now() + back_off(KUBERNETES_BACK_OFF, failures, (context.surroundings.jitter)()),
+                ),
             )
         }
         Done::Cut => {

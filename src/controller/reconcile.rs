@@ -9,6 +9,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::Surroundings;
 use super::events::Events;
 use super::inputs::{self, Reading};
 use super::key::Key;
@@ -19,9 +20,7 @@ use super::slots::{Slots, Taken};
 use super::store::{Known, Store};
 use super::watch::Scope;
 use crate::api::FINALIZER;
-use crate::decision::{
-    Call, Held, InputReference, Link, SecretAccess, Settings, Step, Version, View, decide,
-};
+use crate::decision::{Call, Held, InputReference, Link, SecretAccess, Settings, Step, Version, View};
 use crate::leader::Claim;
 use crate::metrics::Metrics;
 use crate::remote::Client;
@@ -58,10 +57,8 @@ pub struct Context {
     pub secrets: Vec<Scope>,
     /// The watches of ConfigMaps; none where ConfigMaps are only read.
     pub config_maps: Vec<Scope>,
-    /// The time.
-    pub clock: fn() -> Timestamp,
-    /// A random number from 0 to 1.
-    pub jitter: fn() -> f64,
+    /// Time, chance and the rules.
+    pub surroundings: Surroundings,
 }
 
 impl Context {
@@ -79,6 +76,10 @@ impl Context {
         } else {
             SecretAccess::Get
         }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        (self.surroundings.clock)()
     }
 
     fn wake(&self, links: impl IntoIterator<Item = Key>, urgency: Urgency) {
@@ -169,6 +170,7 @@ impl Pass<'_> {
     /// One step. Some(time) when there is nothing to do before it.
     async fn step(&mut self, known: &Known) -> Result<Option<Option<Timestamp>>, KubernetesError> {
         let context = self.context;
+        let Surroundings { clock, jitter, decide } = context.surroundings;
         let link = &known.link;
         let stale = |read: &Read| {
             read.uid != link.uid || read.generation != link.generation || read.deleting != link.deleting
@@ -188,8 +190,8 @@ impl Pass<'_> {
             held: if self.permit.is_some() { None } else { self.held.or_else(|| self.look(known)) },
             inputs: self.read.as_ref().map(|read| &read.reading.inputs),
             answered: known.answered.as_deref(),
-            now: (context.clock)(),
-            jitter: (context.jitter)(),
+            now: clock(),
+            jitter: jitter(),
         };
         match decide(&view) {
             Step::Wait(until) => return Ok(Some(until)),

@@ -62,7 +62,7 @@ impl Pass<'_> {
     }
 
     pub(super) fn later(&self, wait: Duration) -> Option<Timestamp> {
-        (self.context.clock)().saturating_add(wait).ok()
+        self.context.now().saturating_add(wait).ok()
     }
 
     /// Whose calls those with these keys are.
@@ -113,7 +113,7 @@ impl Pass<'_> {
         };
         let ahead = held.until.map(|until| until.saturating_duration_since(Instant::now()));
         let until = ahead.filter(|ahead| !ahead.is_zero());
-        Held { why, until: until.and_then(|ahead| (self.context.clock)().saturating_add(ahead).ok()) }
+        Held { why, until: until.and_then(|ahead| self.context.now().saturating_add(ahead).ok()) }
     }
 
     /// Makes a call and keeps what came back until it is recorded.
@@ -122,8 +122,16 @@ impl Pass<'_> {
         let (Some(credential), Some(base_url)) = (known.credential, link.base_url()) else { return };
         let Some(permit) = self.admit(known, credential) else { return };
         let Some(read) = &self.read else { return };
-        let called =
-            act::call(&context.remote, link, base_url, &read.reading, which, deadline, context.clock).await;
+        let called = act::call(
+            &context.remote,
+            link,
+            base_url,
+            &read.reading,
+            which,
+            deadline,
+            context.surroundings.clock,
+        )
+        .await;
         if let Some(called) = called {
             tracing::debug!(link = %self.key, call = ?which, outcome = ?called.attempt.outcome, "called");
             let result = called.failure.map_or(Ok(()), Err);
