@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit check format lint generated docs deny generate prerequisites
+.PHONY: help demo test test-long unit check format lint generated docs deny generate prerequisites
 MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 CRD := crds/migrationlinks.yaml
@@ -9,7 +9,7 @@ programs := $(wildcard tests/*.rs simulator/tests/*.rs) $(patsubst %/main.rs,%,$
 unit_tests := $(patsubst %,--test %,$(filter-out cluster,$(basename $(notdir $(programs)))))
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: prerequisites ## the operator on a real API server, step by step; ends with Ctrl-C, or by itself with ONCE=1
 	@demo/run
@@ -17,6 +17,9 @@ demo: prerequisites ## the operator on a real API server, step by step; ends wit
 test: prerequisites ## every test, those on a real API server included
 	@tests/controlplane/obtain >/dev/null
 	$(CARGO) test --workspace --locked
+
+test-long: export MIGRATIONLINK_LONG = 1
+test-long: test ## every test, those that search with far more cases: hours
 
 unit: prerequisites ## the tests that need no API server
 	$(CARGO) test --workspace --locked --lib --bins $(unit_tests)
