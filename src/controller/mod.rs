@@ -158,8 +158,13 @@ impl Controller {
         let queue = Arc::new(Queue::default());
         let (events, sending) = Events::new(client.clone(), metrics.clone());
         let kubernetes = Kubernetes::new(client.clone(), metrics.clone(), claim.clone());
-        let watches =
-            Watches { client, store: store.clone(), queue: queue.clone(), metrics: metrics.clone() };
+        let watches = Watches {
+            client,
+            store: store.clone(),
+            queue: queue.clone(),
+            metrics: metrics.clone(),
+            jitter: surroundings.jitter,
+        };
         let context = Context {
             store,
             queue: queue.clone(),

@@ -36,6 +36,8 @@ pub struct Known {
     pub kubernetes_failures: i32,
     /// The API keys that it was last seen with.
     pub credential: Option<CredentialId>,
+    /// Whether it was read since this process may write.
+    pub confirmed: bool,
 }
 
 /// The links and the objects that they refer to.
@@ -118,6 +120,19 @@ impl Store {
             .min_by(|(this, _), (that, _)| this.cmp(that))?;
         let blocked = me.rank().is_none_or(|mine| rank < mine);
         blocked.then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
+    }
+
+    /// The links of this one's organization, itself among them, that this process knows only from before it could write: a copy that
+    /// wrote until then may have changed them, and the watch may be late to tell. `since`: the version with which the
+    /// claim began. With their uids.
+    pub fn unconfirmed(&self, key: &Key, since: &str) -> Vec<(Key, String)> {
+        let state = self.lock();
+        let Some(me) = state.links.get(key) else { return Vec::new() };
+        let others = me.organization.as_ref().and_then(|organization| state.organizations.get(organization));
+        let all = others.into_iter().flatten().filter_map(|key| Some((key, state.links.get(key)?)));
+        all.filter(|(_, known)| !known.confirmed && !state::newer(&known.link.resource_version, since))
+            .map(|(key, known)| (key.clone(), known.link.uid.clone()))
+            .collect()
     }
 
     /// The API accepted these keys at this origin: the links there that wait for a person because of the origin or of the
@@ -245,6 +260,7 @@ impl Known {
             answered: None,
             kubernetes_failures: 0,
             credential: None,
+            confirmed: false,
         }
     }
 

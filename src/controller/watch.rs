@@ -17,10 +17,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::back_off;
 use super::key::Key;
 use super::queue::{Queue, Urgency};
 use super::store::Store;
-use super::{back_off, random};
 use crate::api::{ConditionType, Conditions, InputKind, MigrationLink};
 use crate::decision::{InputReference, Link, Version, truncated};
 use crate::metrics::Metrics;
@@ -36,6 +36,8 @@ pub struct Watches {
     pub queue: Arc<Queue>,
     /// Counts what cannot be decoded.
     pub metrics: Arc<Metrics>,
+    /// A random number from 0 to 1.
+    pub jitter: fn() -> f64,
 }
 
 /// One watch: its namespace (None for all), and how far it is.
@@ -123,7 +125,7 @@ impl Watches {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let mut events = watcher(api, pages()).backoff(BackOff::default()).boxed();
+        let mut events = watcher(api, pages()).backoff(BackOff::new(self.jitter)).boxed();
         let mut listed = HashSet::new();
         let mut trouble = Trouble::default();
         while let Some(event) = events.next().await {
@@ -230,7 +232,7 @@ impl Watches {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        let mut events = watcher(api, pages()).backoff(BackOff::default()).boxed();
+        let mut events = watcher(api, pages()).backoff(BackOff::new(self.jitter)).boxed();
         let mut unseen = HashSet::new();
         let mut trouble = Trouble::default();
         while let Some(event) = events.next().await {
@@ -309,10 +311,16 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(800), Duration::from_
 const CALM: Duration = Duration::from_mins(2);
 
 /// Failures in a row, and when the last one was.
-#[derive(Default)]
 struct BackOff {
     failures: i32,
     last: Option<Instant>,
+    jitter: fn() -> f64,
+}
+
+impl BackOff {
+    fn new(jitter: fn() -> f64) -> Self {
+        Self { failures: 0, last: None, jitter }
+    }
 }
 
 impl Iterator for BackOff {
@@ -323,7 +331,7 @@ impl Iterator for BackOff {
             self.failures = 0;
         }
         self.failures = self.failures.saturating_add(1);
-        Some(back_off(WAITS, self.failures, random()))
+        Some(back_off(WAITS, self.failures, (self.jitter)()))
     }
 }
 

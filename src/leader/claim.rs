@@ -22,7 +22,7 @@ pub(super) enum Standing {
     /// It may not write; `refused` says what a person has to mend before it ever may.
     Without { refused: Option<String> },
     /// It may write until then.
-    Until(Instant),
+    Until { end: Instant, since: Option<String> },
     /// Nobody else is going to write.
     Always,
     /// It may not write any more.
@@ -81,7 +81,7 @@ impl Claim {
 
     /// A claim that nobody renews.
     pub fn until(end: Instant) -> Self {
-        Self(watch::channel(Standing::Until(end)).1)
+        Self(watch::channel(Standing::Until { end, since: None }).1)
     }
 
     pub(super) fn new(standing: &watch::Sender<Standing>) -> Self {
@@ -96,8 +96,17 @@ impl Claim {
         let latest = now + longest;
         match *self.0.borrow() {
             Standing::Always => Some(latest),
-            Standing::Until(end) if now < end => Some(latest.min(end)),
-            Standing::Until(_) | Standing::Without { .. } | Standing::Lost(_) => None,
+            Standing::Until { end, .. } if now < end => Some(latest.min(end)),
+            Standing::Until { .. } | Standing::Without { .. } | Standing::Lost(_) => None,
+        }
+    }
+
+    /// The version of the lease with which this claim began: what another copy wrote, it wrote before. None where there is no other
+    /// copy, or no claim.
+    pub fn since(&self) -> Option<String> {
+        match &*self.0.borrow() {
+            Standing::Until { since, .. } => since.clone(),
+            _ => None,
         }
     }
 
@@ -112,8 +121,8 @@ impl Claim {
         loop {
             let end = match *standing.borrow_and_update() {
                 Standing::Always => None,
-                Standing::Until(end) if Instant::now() < end => Some(end),
-                Standing::Until(_) | Standing::Without { .. } | Standing::Lost(_) => return,
+                Standing::Until { end, .. } if Instant::now() < end => Some(end),
+                Standing::Until { .. } | Standing::Without { .. } | Standing::Lost(_) => return,
             };
             let over = async {
                 match end {
@@ -137,7 +146,7 @@ impl Claim {
     /// Returns as soon as this process may write; never if it never may.
     pub async fn acquired(&self) {
         let standing = &mut self.0.clone();
-        let holds = |standing: &Standing| matches!(standing, Standing::Until(_) | Standing::Always);
+        let holds = |standing: &Standing| matches!(standing, Standing::Until { .. } | Standing::Always);
         if standing.wait_for(holds).await.is_err() {
             pending::<()>().await;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
+use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -167,13 +167,15 @@ impl Elector {
         let begun = Instant::now();
         self.wrote = true;
         let lease = self.api.replace(&held(lease, &self.identity, self.timing, (self.clock)())).await?;
+        let since = self.claim_since().or_else(|| lease.resource_version());
         self.observe(Some(lease));
         self.mended();
         if self.claim_end().is_none() {
             tracing::info!(lease = self.lease, identity = self.identity, "leads: it holds the lease");
             self.metrics.leader(true);
         }
-        self.standing.send_replace(Standing::Until(begun + self.timing.renew_deadline()));
+        let end = begun + self.timing.renew_deadline();
+        self.standing.send_replace(Standing::Until { end, since });
         Ok(())
     }
 
@@ -239,7 +241,14 @@ impl Elector {
 
     fn claim_end(&self) -> Option<Instant> {
         match *self.standing.borrow() {
-            Standing::Until(end) => Some(end),
+            Standing::Until { end, .. } => Some(end),
+            _ => None,
+        }
+    }
+
+    fn claim_since(&self) -> Option<String> {
+        match &*self.standing.borrow() {
+            Standing::Until { since, .. } => since.clone(),
             _ => None,
         }
     }

@@ -100,7 +100,7 @@ impl Pacer {
     }
 
     /// The same with random numbers from 0 to 1 from elsewhere.
-    fn with_jitter(pacing: Pacing, jitter: fn() -> f64) -> Self {
+    pub fn with_jitter(pacing: Pacing, jitter: fn() -> f64) -> Self {
         Self(Arc::new(Inner { state: Mutex::new(State::new(pacing)), changed: Notify::new(), jitter }))
     }
 

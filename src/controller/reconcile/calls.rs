@@ -33,6 +33,8 @@ impl Pass<'_> {
         match self.take_slot(known) {
             Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
             Taken::Anew => {}
+            // Nothing is called twice because a watch is late.
+            Taken::Before if self.confirm().await? => {}
             Taken::Before => {
                 let claim = self.context.claim.clone();
                 // The claim is looked at each time that the call goes on, and not only when a timer says so: this process may
@@ -47,6 +49,27 @@ impl Pass<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Reads again what the copy of the operator that could write before may have changed: it may have sent the token, and this
+    /// one not have heard of it. True if something was read: it is decided anew.
+    async fn confirm(&self) -> Result<bool, KubernetesError> {
+        let context = self.context;
+        let Some(since) = context.claim.since() else { return Ok(false) };
+        let outdated = context.store.unconfirmed(self.key, &since);
+        for (key, uid) in &outdated {
+            match context.kubernetes.link(&key.namespace, &key.name).await {
+                Ok(read) => {
+                    context.wake(context.store.update(read), Urgency::Change);
+                    context.store.remember(key, uid, |known| known.confirmed = true);
+                }
+                Err(KubernetesError::NotFound) => {
+                    context.wake(context.store.found_gone(key, uid), Urgency::Change);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(!outdated.is_empty())
     }
 
     /// A call with all the time that it may take.

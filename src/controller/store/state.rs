@@ -164,7 +164,7 @@ impl State {
 
 /// Whether one resourceVersion is newer than another. They are numbers that grow (KEP-5504); where a server gives
 /// something else, what comes later counts as newer.
-fn newer(this: &str, that: &str) -> bool {
+pub(super) fn newer(this: &str, that: &str) -> bool {
     match (this.parse::<u64>(), that.parse::<u64>()) {
         (Ok(this), Ok(that)) => this > that,
         _ => this != that,

@@ -1,0 +1,118 @@
+//! The bodies of the API server's answers on their way, watches among them: an event may come late, twice, out of order or not at all.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Bytes, Frame};
+use migrationlink_apiserver::Answer;
+use serde_json::json;
+use tokio::time::{Sleep, sleep};
+
+use super::{Border, Fault, Point, SILENCE, SLOW};
+use crate::world::life::Life;
+
+/// See above.
+pub struct Passed {
+    inner: Answer,
+    /// Who reads: a process that is gone gets nothing any more.
+    life: Arc<Life>,
+    /// What goes wrong with the first event.
+    point: Option<(Border, Point)>,
+    /// What comes before anything else.
+    ready: VecDeque<Result<Bytes, io::Error>>,
+    until: Option<Pin<Box<Sleep>>>,
+    /// After `until`: an error; else what is ready.
+    breaks: bool,
+}
+
+impl Passed {
+    pub fn new(inner: Answer, life: Arc<Life>, point: Option<(Border, Point)>) -> Self {
+        Self { inner, life, point, ready: VecDeque::new(), until: None, breaks: false }
+    }
+
+    /// Only half of it.
+    pub fn cut(inner: Answer, life: Arc<Life>) -> Self {
+        let mut passed = Self::new(Answer::Whole(None), life, None);
+        if let Answer::Whole(Some(bytes)) = inner {
+            passed.ready.push_back(Ok(bytes.slice(..bytes.len() / 2)));
+        }
+        passed.ready.push_back(Err(broken()));
+        passed
+    }
+
+    fn go_wrong(&mut self, border: &Border, point: Point, event: Bytes) {
+        border.met(point);
+        match point.fault {
+            Fault::Crash => {
+                self.life.crash();
+                self.silence();
+            }
+            Fault::Timeout => self.silence(),
+            Fault::Reset => self.ready.push_back(Err(broken())),
+            Fault::Cut => {
+                self.ready.push_back(Ok(event.slice(..event.len() / 2)));
+                self.ready.push_back(Err(broken()));
+            }
+            Fault::Slow => {
+                self.until = Some(Box::pin(sleep(SLOW)));
+                self.ready.push_back(Ok(event));
+            }
+            Fault::Status(code) => {
+                let reason = if code == 410 { "Expired" } else { "InternalError" };
+                let status = json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                    "message": "as the test wants it", "reason": reason, "code": code,
+                });
+                let line = format!("{}\n", json!({"type": "ERROR", "object": status}));
+                self.ready.push_back(Ok(line.into()));
+                self.inner = Answer::Whole(None);
+            }
+        }
+    }
+
+    fn silence(&mut self) {
+        self.until = Some(Box::pin(sleep(SILENCE)));
+        self.breaks = true;
+    }
+}
+
+impl Body for Passed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = self.get_mut();
+        loop {
+            if !this.life.alive() {
+                return Poll::Pending;
+            }
+            if let Some(until) = &mut this.until {
+                std::task::ready!(until.as_mut().poll(context));
+                this.until = None;
+                if std::mem::take(&mut this.breaks) {
+                    return Poll::Ready(Some(Err(broken())));
+                }
+            }
+            if let Some(next) = this.ready.pop_front() {
+                return Poll::Ready(Some(next.map(Frame::data)));
+            }
+            let next = std::task::ready!(Pin::new(&mut this.inner).poll_frame(context));
+            let Some(Ok(frame)) = next else { return Poll::Ready(None) };
+            match (this.point.take(), frame.into_data()) {
+                (Some((border, point)), Ok(event)) => this.go_wrong(&border, point, event),
+                (_, Ok(event)) => return Poll::Ready(Some(Ok(Frame::data(event)))),
+                (_, Err(_)) => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "the test broke the connection")
+}

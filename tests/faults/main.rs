@@ -1,0 +1,20 @@
+//! Every fault at every border, with the real reconcile code: the controller, its watches and its election run on an API server in memory
+//! and a Cloud Manager in memory, on a clock that jumps from one event to the next.
+//!
+//! `world` is what they run in, `border` where faults are put in, `stories` what is going on meanwhile, `oracle` what has to
+//! hold. A run that fails prints its name; `MIGRATIONLINK_FAULT=<name> cargo test --test faults replay -- --nocapture` runs it again and
+//! tells all that it did.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panic"
+)]
+
+mod border;
+mod enumeration;
+mod oracle;
+mod run;
+mod stories;
+mod world;

@@ -1,0 +1,125 @@
+//! What has to hold, in each run and at each write.
+
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use migrationlink_apiserver::Answer;
+use serde_json::{Value, json};
+
+use crate::border::{Border, Kind};
+use crate::world::life::Life;
+use crate::world::user::NAMESPACE;
+use crate::world::{ORG, PRIVATE_KEY, PUBLIC_KEY, World, log};
+
+/// Whoever sends a write holds the lease at that moment.
+pub fn may_write(world: &World, life: &Life) {
+    let lease = world.api.object("leases", "system", "operator");
+    let holder = lease.as_ref().and_then(|lease| lease["spec"]["holderIdentity"].as_str());
+    if holder != Some(&life.name) {
+        world.border.violation(format!("{} writes, and the lease is held by {holder:?}", life.name));
+    }
+}
+
+/// The API has accepted a token.
+pub fn note_token(world: &World) {
+    world.accepted.lock().unwrap().extend(world.cloud.link_token(ORG));
+}
+
+/// Lets the API server answer, and looks at what a write of a status has changed.
+pub fn serve(world: &World, request: &Request<Bytes>, kind: Kind) -> Response<Answer> {
+    if kind != Kind::Status {
+        return world.api.serve(request);
+    }
+    let name = request.uri().path().split('/').nth(7).unwrap_or_default().to_owned();
+    let before = world.link(&name);
+    let response = world.api.serve(request);
+    if let (true, Some(before), Some(after)) = (response.status().is_success(), before, world.link(&name)) {
+        world.border.wrote_status();
+        look_at(world, &before, &after);
+    }
+    response
+}
+
+fn look_at(world: &World, before: &Value, after: &Value) {
+    let generation = |link: &Value| link["status"]["observedGeneration"].as_i64().unwrap_or(-1);
+    if generation(after) < generation(before) {
+        let text = format!("observedGeneration goes from {} to {}", generation(before), generation(after));
+        world.border.violation(text);
+    }
+    let ready = condition(after, "Ready").is_some_and(|ready| {
+        ready["status"] == "True" && ready["observedGeneration"] == after["metadata"]["generation"]
+    });
+    if ready && !token_of(world, after).is_none_or(|token| world.accepted.lock().unwrap().contains(&token)) {
+        world.border.violation("Ready=True of a token that the API never accepted".to_owned());
+    }
+}
+
+fn condition<'a>(link: &'a Value, kind: &str) -> Option<&'a Value> {
+    link["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+/// The token that the status is about, if its Secret is still the same version.
+fn token_of(world: &World, link: &Value) -> Option<String> {
+    use base64::Engine as _;
+    let secret = world.api.object("secrets", NAMESPACE, "keys")?;
+    let inputs = link["status"]["inputs"].as_array()?;
+    let read = inputs.iter().find(|input| input["kind"] == "Secret")?;
+    let same = read["resourceVersion"] == secret["metadata"]["resourceVersion"];
+    let encoded = secret["data"]["linkToken"].as_str().filter(|_| same)?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// How the world is, times aside: what has to be the same whatever went wrong on the way.
+pub fn state(world: &World) -> Value {
+    let version_of = |kind: &str, name: &str| {
+        let plural = if kind == "Secret" { "secrets" } else { "configmaps" };
+        world.api.object(plural, NAMESPACE, name).map(|object| object["metadata"].clone()).unwrap_or_default()
+    };
+    let links = world.api.objects("migrationlinks").into_iter().map(|mut link| {
+        let generation = link["metadata"]["generation"].clone();
+        let mut status = link["status"].take();
+        for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+            condition["lastTransitionTime"] = Value::Null;
+        }
+        for input in status["inputs"].as_array_mut().into_iter().flatten() {
+            let kind = input["kind"].as_str().unwrap_or_default().to_owned();
+            let now = version_of(&kind, input["name"].as_str().unwrap_or_default());
+            for field in ["uid", "resourceVersion"] {
+                if input[field] == now[field] {
+                    input[field] = json!("current");
+                }
+            }
+        }
+        for field in ["lastSyncedTime", "nextAttemptTime"] {
+            hide_time(&mut status, field);
+        }
+        for field in ["heldSince", "acceptedTime", "lostSince"] {
+            hide_time(&mut status["link"], field);
+        }
+        json!({
+            "name": link["metadata"]["name"], "finalizers": link["metadata"]["finalizers"],
+            "generation": generation, "spec": link["spec"], "status": status,
+        })
+    });
+    json!({"links": links.collect::<Vec<_>>(), "remote": world.cloud.link_token(ORG)})
+}
+
+fn hide_time(of: &mut Value, field: &str) {
+    if let Some(time) = of.as_object_mut().and_then(|of| of.get_mut(field)) {
+        *time = json!("a time");
+    }
+}
+
+/// Nothing secret is anywhere but in the Secret.
+pub fn nothing_leaks(world: &World, border: &Border, tokens: &[&str]) {
+    let objects = ["migrationlinks", "configmaps", "leases", "events"];
+    let text: String = objects.iter().map(|plural| json!(world.api.objects(plural)).to_string()).collect();
+    let log = log::text();
+    for secret in [PUBLIC_KEY, PRIVATE_KEY].iter().chain(tokens) {
+        for (place, text) in [("an object of the API server", &text), ("the log", &log)] {
+            if text.contains(*secret) {
+                border.violation(format!("a secret is in {place}"));
+            }
+        }
+    }
+}
