@@ -40,6 +40,18 @@ impl ApiServer {
         verbs::serve(&mut self.lock(), request)
     }
 
+    /// The answer to a list as a server gives it that has not heard of the last change of such objects yet. None if nothing
+    /// has changed.
+    pub fn serve_late(&self, request: &Request<Bytes>) -> Option<Response<Answer>> {
+        let mut late = self.lock().before_last_change(verbs::plural(request)?)?;
+        Some(verbs::serve(&mut late, request))
+    }
+
+    /// What the object with this uid was before it got this version.
+    pub fn version_before(&self, uid: &str, version: u64) -> Option<Value> {
+        self.lock().version_before(uid, version)
+    }
+
     /// Every object of a kind (by its plural), in the order of namespace and name.
     pub fn objects(&self, plural: &str) -> Vec<Value> {
         self.lock().all(plural).cloned().collect()

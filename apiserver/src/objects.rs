@@ -151,6 +151,29 @@ impl Objects {
         come
     }
 
+    pub(crate) fn version_before(&self, uid: &str, version: u64) -> Option<Value> {
+        let mut before = self.history.iter().rev().filter(|change| change.version < version);
+        before.find(|change| change.object["metadata"]["uid"] == uid).map(|change| change.object.clone())
+    }
+
+    /// Everything as it was before the last change of an object of this kind, as far as the history goes back.
+    pub(crate) fn before_last_change(&self, plural: &str) -> Option<Self> {
+        let last = self.history.iter().rposition(|change| change.plural == plural)?;
+        let before = self.history.get(..last)?;
+        let mut late = Self::new(self.clock);
+        late.version = before.last()?.version;
+        for change in before {
+            let text = |field: &str| change.object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            let key = (change.plural, text("namespace"), text("name"));
+            if change.what == "DELETED" {
+                late.objects.remove(&key);
+            } else {
+                late.objects.insert(key, change.object.clone());
+            }
+        }
+        Some(late)
+    }
+
     pub(crate) fn compact(&mut self) {
         self.compacted = self.version;
         self.history.clear();

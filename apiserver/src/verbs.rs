@@ -54,6 +54,11 @@ pub(crate) fn serve(objects: &mut Objects, request: &Request<Bytes>) -> Response
     }
 }
 
+/// The kind that a request is about, by its plural.
+pub(crate) fn plural(request: &Request<Bytes>) -> Option<&'static str> {
+    Some(Target::parse(request.uri().path(), "")?.kind.plural)
+}
+
 fn body(request: &Request<Bytes>) -> Result<Value, Refusal> {
     serde_json::from_slice(request.body()).map_err(|_| Refusal::BadRequest("the body is not JSON"))
 }

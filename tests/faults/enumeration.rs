@@ -1,8 +1,8 @@
 //! All single faults, and a part of the pairs.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use migrationlink_operator::decision::decide;
 
@@ -10,8 +10,77 @@ use crate::border::{Crossing, Point, parse};
 use crate::run::{Undisturbed, run, undisturbed};
 use crate::stories::{STORIES, Story};
 
+/// So many pairs are run by `make test`; `make test-long` runs all.
+const PAIRS: usize = 20_000;
 /// So many failed runs are told in full.
 const TOLD: usize = 3;
+
+/// All runs with one fault.
+struct Singles {
+    stories: Vec<(Story, Undisturbed)>,
+    runs: Vec<Single>,
+}
+
+/// A run with one fault: the story by its place, the fault, and where another one could come after it.
+struct Single {
+    story: usize,
+    point: Point,
+    then: Vec<Crossing>,
+}
+
+/// What came of many runs.
+#[derive(Default)]
+struct Tally {
+    runs: AtomicUsize,
+    met: AtomicUsize,
+    slowest: Mutex<(Duration, String)>,
+    failed: Mutex<Vec<(String, String)>>,
+}
+
+impl Tally {
+    /// Runs a story with these faults; what the run asked, if nothing was wrong with it.
+    fn run(&self, (story, expected): &(Story, Undisturbed), plan: &[Point]) -> Option<Vec<Crossing>> {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let name = name(*story, plan);
+        match run(*story, plan, expected, decide) {
+            Ok(run) => {
+                if run.record.met.len() == plan.len() {
+                    self.met.fetch_add(1, Ordering::Relaxed);
+                }
+                let mut slowest = self.slowest.lock().unwrap();
+                if run.settled > slowest.0 {
+                    *slowest = (run.settled, name);
+                }
+                Some(run.record.crossings)
+            }
+            Err(error) => {
+                self.failed.lock().unwrap().push((name, error));
+                None
+            }
+        }
+    }
+
+    /// Says how it went, and fails if a run did.
+    fn tell(self, what: &str, took: Duration) {
+        let (slowest, by) = self.slowest.into_inner().unwrap();
+        println!(
+            "{what}: {} runs, {} met all of their faults, in {} s; the slowest was as it had to be after {} s: {by}",
+            self.runs.into_inner(),
+            self.met.into_inner(),
+            took.as_secs(),
+            slowest.as_secs()
+        );
+        let failed = self.failed.into_inner().unwrap();
+        for (name, error) in failed.iter().take(TOLD) {
+            println!("--- {name}\n{error}");
+        }
+        let lines: Vec<String> = failed
+            .iter()
+            .map(|(name, error)| format!("{name}: {}", error.lines().next().unwrap_or_default()))
+            .collect();
+        assert!(failed.is_empty(), "{} runs failed:\n{}", failed.len(), lines.join("\n"));
+    }
+}
 
 /// A run by its name: `rotation/post#1/effect/crash`, and for two faults `…+patch-status#1/before/timeout`.
 fn name(story: Story, plan: &[Point]) -> String {
@@ -20,72 +89,103 @@ fn name(story: Story, plan: &[Point]) -> String {
 }
 
 /// Every fault at these places.
-fn faults(crossings: &[Crossing]) -> Vec<Point> {
-    let at = |crossing: &Crossing| {
+fn faults(crossings: &[Crossing]) -> impl Iterator<Item = Point> {
+    crossings.iter().flat_map(|crossing| {
         let crossing = *crossing;
         crossing.kind.faults().into_iter().map(move |(phase, fault)| Point { crossing, phase, fault })
-    };
-    crossings.iter().flat_map(at).collect()
+    })
 }
 
-/// Does all the work on as many threads as there are cores.
-fn on_all_cores<T: Sync>(work: &[T], each: impl Fn(&T) + Sync) {
+/// Does all the work on as many threads as there are cores; what came of each, in order.
+fn on_all_cores<T: Sync, U: Send>(work: &[T], each: impl Fn(&T) -> U + Sync) -> Vec<U> {
     let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    each(item);
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = work.get(at) else { return };
+                    let result = each(item);
+                    done.lock().unwrap().push((at, result));
                 }
             });
         }
     });
+    let mut done = done.into_inner().unwrap();
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// They are run once, whichever test comes first.
+fn singles() -> &'static Singles {
+    static SINGLES: OnceLock<Singles> = OnceLock::new();
+    SINGLES.get_or_init(|| {
+        let begin = Instant::now();
+        let stories: Vec<_> =
+            STORIES.iter().map(|(story, _)| (*story, undisturbed(*story, decide))).collect();
+        let work: Vec<(usize, Point)> = stories
+            .iter()
+            .enumerate()
+            .flat_map(|(at, (_, expected))| faults(&expected.record.crossings).map(move |point| (at, point)))
+            .collect();
+        let tally = Tally::default();
+        let crossings = on_all_cores(&work, |(story, point)| tally.run(&stories[*story], &[*point]));
+        let runs = work.into_iter().zip(crossings).map(|((story, point), crossings)| {
+            let later =
+                crossings.unwrap_or_default().into_iter().skip_while(|at| *at != point.crossing).skip(1);
+            Single { story, point, then: later.collect() }
+        });
+        let runs = runs.collect();
+        tally.tell("single faults", begin.elapsed());
+        Singles { stories, runs }
+    })
 }
 
 #[test]
-fn single_faults() {
+fn every_single_fault() {
+    assert!(!singles().runs.is_empty());
+}
+
+/// A second fault at every place that the run with the first one came to after it.
+#[test]
+fn pairs_of_faults() {
+    let Singles { stories, runs } = singles();
+    let seed = std::env::var("MIGRATIONLINK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let begin = Instant::now();
-    let stories: Vec<(Story, Undisturbed)> =
-        STORIES.iter().map(|(story, _)| (*story, undisturbed(*story, decide))).collect();
-    let work: Vec<(usize, Point)> = stories
-        .iter()
-        .enumerate()
-        .flat_map(|(at, (_, expected))| {
-            faults(&expected.record.crossings).into_iter().map(move |point| (at, point))
-        })
-        .collect();
-    let failed = Mutex::new(Vec::new());
-    let (met, slowest) = (AtomicUsize::new(0), Mutex::new((std::time::Duration::ZERO, String::new())));
-    on_all_cores(&work, |(at, point)| {
-        let (story, expected) = &stories[*at];
-        let name = name(*story, &[*point]);
-        match run(*story, &[*point], expected, decide) {
-            Ok(run) => {
-                met.fetch_add(run.record.met.len(), Ordering::Relaxed);
-                let mut slowest = slowest.lock().unwrap();
-                if run.settled > slowest.0 {
-                    *slowest = (run.settled, name);
-                }
+    let count: usize = runs.iter().map(|single| faults(&single.then).count()).sum();
+    let long = std::env::var_os("MIGRATIONLINK_LONG").is_some();
+    let chosen = if long { (0..count).collect() } else { sample(count, PAIRS, seed) };
+    println!("pairs of faults: {} of {count}, MIGRATIONLINK_SEED={seed}", chosen.len());
+    let mut work = Vec::new();
+    let mut chosen = chosen.into_iter().peekable();
+    let mut number = 0;
+    for single in runs {
+        for second in faults(&single.then) {
+            if chosen.next_if_eq(&number).is_some() {
+                work.push((single.story, [single.point, second]));
             }
-            Err(error) => failed.lock().unwrap().push((name, error)),
+            number += 1;
         }
-    });
-    let failed = failed.into_inner().unwrap();
-    println!(
-        "single faults: {} runs, {} of them met their fault, {:?}, slowest to settle {:?}",
-        work.len(),
-        met.into_inner(),
-        begin.elapsed(),
-        slowest.into_inner().unwrap()
-    );
-    for (name, error) in failed.iter().take(TOLD) {
-        println!("--- {name}\n{error}");
     }
-    for (name, error) in &failed {
-        println!("{name}: {}", error.lines().next().unwrap_or_default());
+    let tally = Tally::default();
+    on_all_cores(&work, |(story, plan)| tally.run(&stories[*story], plan));
+    tally.tell("pairs of faults", begin.elapsed());
+}
+
+/// So many different numbers below `count`, in order.
+fn sample(count: usize, wanted: usize, seed: u64) -> Vec<usize> {
+    let mut chosen = std::collections::BTreeSet::new();
+    let mut state = seed;
+    while chosen.len() < wanted.min(count) {
+        // splitmix64
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        chosen.insert(usize::try_from((mixed ^ (mixed >> 31)) % count as u64).unwrap());
     }
-    assert!(failed.is_empty(), "{} runs failed", failed.len());
+    chosen.into_iter().collect()
 }
 
 /// Runs one again and tells all of it: `MIGRATIONLINK_FAULT=rotation/post#1/effect/crash`.

@@ -20,16 +20,22 @@ pub enum Story {
     Drift,
     /// A link with the policy `Delete` is deleted.
     Deletion,
+    /// A link is deleted, and another of the same name created at once.
+    Recreation,
+    /// The Secret is deleted, and another of the same name created, with another token.
+    SecretRecreation,
     /// The Secret gets another token at the moment at which the copy that works is told to end; another waits.
     HandOver,
 }
 
-pub const STORIES: [(Story, &str); 6] = [
+pub const STORIES: [(Story, &str); 8] = [
     (Story::FirstSync, "first-sync"),
     (Story::FirstSyncDelete, "first-sync-delete"),
     (Story::Rotation, "rotation"),
     (Story::Drift, "drift"),
     (Story::Deletion, "deletion"),
+    (Story::Recreation, "recreation"),
+    (Story::SecretRecreation, "secret-recreation"),
     (Story::HandOver, "hand-over"),
 ];
 
@@ -53,7 +59,9 @@ impl Story {
         let policy = match self {
             Self::FirstSync | Self::FirstSyncDelete => return,
             Self::Deletion => "Delete",
-            Self::Rotation | Self::Drift | Self::HandOver => "Retain",
+            Self::Rotation | Self::Drift | Self::Recreation | Self::SecretRecreation | Self::HandOver => {
+                "Retain"
+            }
         };
         world.create_link("link", policy);
         let before = Replica::start(world, "before");
@@ -77,6 +85,16 @@ impl Story {
             Self::Rotation => world.rotate(OTHER),
             Self::Drift => assert!(world.cloud.unlink_behind_the_back(crate::world::ORG)),
             Self::Deletion => world.delete_link("link"),
+            Self::Recreation => {
+                world.delete_link("link");
+                world.create_link("link", "Retain");
+            }
+            Self::SecretRecreation => {
+                world.delete_secret();
+                // In the middle of what it does about it.
+                sleep(Duration::from_millis(3)).await;
+                world.create_secret(OTHER);
+            }
             Self::HandOver => {
                 world.rotate(OTHER);
                 // In the middle of what it does about it.

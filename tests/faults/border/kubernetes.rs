@@ -48,8 +48,14 @@ async fn cross(world: &World, life: &Arc<Life>, request: Request<Bytes>) -> io::
         }
     }
     let slow = at(Phase::Before).is_some_and(|point| point.fault == Fault::Slow);
+    let older = at(Phase::Effect).filter(|point| point.fault == Fault::Older);
+    if let Some((late, point)) = older.and_then(|point| Some((world.api.serve_late(&request)?, point))) {
+        world.border.met(point);
+        sleep(2 * WAY).await;
+        return Ok(late.map(|body| Passed::new(body, life.clone(), None)));
+    }
     let response = serve(world, request, kind, slow).await;
-    if let Some(point) = at(Phase::Effect) {
+    if let Some(point) = at(Phase::Effect).filter(|point| point.fault != Fault::Older) {
         world.border.met(point);
         match point.fault {
             Fault::Slow => sleep(SLOW).await,
@@ -64,7 +70,7 @@ async fn cross(world: &World, life: &Arc<Life>, request: Request<Bytes>) -> io::
     let mut of_events = None;
     if let Some(point) = at(Phase::Answer) {
         if kind.is_watch() {
-            of_events = Some((world.border.clone(), point));
+            of_events = Some((world.clone(), point));
         } else {
             world.border.met(point);
             life.crash_soon();
@@ -117,7 +123,7 @@ async fn fail(life: &Arc<Life>, fault: Fault) -> Option<io::Result<Response<Answ
             };
             Some(Ok(Answer::refusal(code, reason)))
         }
-        Fault::Slow | Fault::Cut => None,
+        Fault::Slow | Fault::Cut | Fault::Older | Fault::Twice | Fault::Swapped => None,
     }
 }
 

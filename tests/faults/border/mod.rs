@@ -77,6 +77,12 @@ pub enum Fault {
     Slow,
     /// It is answered with this status.
     Status(u16),
+    /// A list without the last change of all; a watch that tells of an older version first.
+    Older,
+    /// A watch that tells an event twice.
+    Twice,
+    /// A watch that tells an event after the next one.
+    Swapped,
 }
 
 /// A fault at a place.
@@ -219,6 +225,10 @@ impl Kind {
         matches!(self, Self::WatchLinks | Self::WatchSecrets | Self::WatchConfigMaps | Self::WatchLease)
     }
 
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::ListLinks | Self::ListSecrets | Self::ListConfigMaps)
+    }
+
     pub fn is_remote(self) -> bool {
         matches!(self, Self::Challenge | Self::Post | Self::Poll | Self::Delete)
     }
@@ -226,20 +236,24 @@ impl Kind {
     /// Everything that can go wrong with such a request. Left out is what no server does, answers that are lies: a 404 that says
     /// that an object is gone which is there, or that there is no link.
     pub fn faults(self) -> Vec<(Phase, Fault)> {
-        use Fault::{Crash, Cut, Reset, Slow, Status, Timeout};
+        use Fault::{Crash, Cut, Older, Reset, Slow, Status, Swapped, Timeout, Twice};
         let statuses: &[u16] = match self {
             _ if self.is_remote() => &[400, 401, 403, 404, 409, 429, 503],
             _ if self.is_watch() => &[403, 410, 429, 500],
-            Self::ListLinks | Self::ListSecrets | Self::ListConfigMaps => &[403, 410, 429, 503],
+            _ if self.is_list() => &[403, 410, 429, 503],
             _ => &[401, 403, 409, 422, 429, 500],
         };
         let statuses = || statuses.iter().map(|code| Status(*code));
         let before = [Crash, Timeout, Reset, Slow].into_iter().chain(statuses());
         let mut faults: Vec<_> = before.map(|fault| (Phase::Before, fault)).collect();
         if self.is_watch() {
-            let with_event = [Crash, Timeout, Reset, Cut, Slow, Status(410), Status(500)];
+            let with_event =
+                [Crash, Timeout, Reset, Cut, Slow, Status(410), Status(500), Older, Twice, Swapped];
             faults.extend(with_event.map(|fault| (Phase::Answer, fault)));
             return faults;
+        }
+        if self.is_list() {
+            faults.push((Phase::Effect, Older));
         }
         let after = [Crash, Timeout, Reset, Cut, Slow].into_iter().chain(statuses());
         faults.extend(after.map(|fault| (Phase::Effect, fault)));

@@ -26,12 +26,15 @@ const KINDS: [(Kind, &str); 20] = [
 ];
 const PHASES: [(Phase, &str); 3] =
     [(Phase::Before, "before"), (Phase::Effect, "effect"), (Phase::Answer, "answer")];
-const FAULTS: [(Fault, &str); 5] = [
+const FAULTS: [(Fault, &str); 8] = [
     (Fault::Crash, "crash"),
     (Fault::Timeout, "timeout"),
     (Fault::Reset, "reset"),
     (Fault::Cut, "cut"),
     (Fault::Slow, "slow"),
+    (Fault::Older, "older"),
+    (Fault::Twice, "twice"),
+    (Fault::Swapped, "swapped"),
 ];
 
 pub(super) fn kind(kind: Kind) -> &'static str {

@@ -16,7 +16,7 @@ const CONFIG_MAPS: &str = "/api/v1/namespaces/payments/configmaps";
 impl World {
     /// The Secret `keys` with this token, and the ConfigMap `ca`.
     pub fn create_inputs(&self, token: &str) {
-        self.create(SECRETS, json!({"metadata": {"name": "keys"}, "data": data(token)}));
+        self.create_secret(token);
         self.create(CONFIG_MAPS, json!({"metadata": {"name": "ca"}, "data": {"ca.crt": ca()}}));
     }
 
@@ -41,10 +41,6 @@ impl World {
             "deletionPolicy": deletion_policy,
         });
         self.create(LINKS, json!({"metadata": {"name": name}, "spec": spec}));
-    }
-
-    pub fn edit_link(&self, name: &str, patch: &Value) {
-        self.patch(&format!("{LINKS}/{name}"), patch);
     }
 
     pub fn delete_link(&self, name: &str) {
