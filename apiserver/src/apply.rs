@@ -53,7 +53,8 @@ fn apply_map<'a>(
     }
 }
 
-/// The items in the order of what is applied, those of others behind them.
+/// The items that are applied in their order; those of others stay before what they stood before, as structured-merge-diff has it
+/// (`visitListItems` in `typed/merge.go`).
 fn apply_list<'a>(
     kind: &Kind,
     path: &mut Vec<&'a str>,
@@ -63,24 +64,39 @@ fn apply_list<'a>(
     keys: &[&str],
 ) {
     let owned: &[Value] = before.and_then(Value::as_array).map_or(&[], Vec::as_slice);
-    let mut left: Vec<Value> = live.as_array().cloned().unwrap_or_default();
+    let same = |this: &Value, that: &Value| keys.iter().all(|key| this.get(key) == that.get(key));
+    let there = live.as_array().cloned().unwrap_or_default();
+    let is_shared = |item: &Value| there.iter().any(|other| same(item, other));
+    let mut shared = now.iter().filter(|item| is_shared(item)).peekable();
+    let (mut lives, mut nows) = (there.iter().peekable(), now.iter().peekable());
     let mut items = Vec::new();
-    for item in now {
-        let same = |other: &Value| keys.iter().all(|key| other.get(key) == item.get(key));
-        let at = left.iter().position(same);
-        let mut found = at.map_or(Value::Null, |at| left.remove(at));
+    loop {
+        if let Some(live) = lives.peek().copied() {
+            let applied = now.iter().any(|item| same(item, live));
+            let out_of_turn = applied && shared.peek().is_some_and(|next| !same(next, live));
+            if !applied || (out_of_turn && nows.peek().is_some()) {
+                if !applied {
+                    items.push(live.clone());
+                }
+                lives.next();
+                continue;
+            }
+        }
+        let Some(item) = nows.next() else { break };
+        if lives.next_if(|live| same(live, item)).is_some() || is_shared(item) {
+            shared.next_if(|next| same(next, item));
+        }
+        let mut found = there.iter().find(|live| same(live, item)).cloned().unwrap_or_default();
         path.push("");
-        apply_at(kind, path, &mut found, owned.iter().find(|before| same(before)), item);
+        apply_at(kind, path, &mut found, owned.iter().find(|before| same(before, item)), item);
         path.pop();
         items.push(found);
     }
-    for mut item in left {
-        let same = |other: &&Value| keys.iter().all(|key| other.get(key) == item.get(key));
-        let gone = owned.iter().find(same).is_some_and(|owned| take_away(kind, path, &mut item, owned));
-        if !gone {
-            items.push(item);
-        }
-    }
+    items.retain_mut(|item| {
+        let applied = now.iter().any(|other| same(other, item));
+        let mine = owned.iter().find(|before| same(before, item)).filter(|_| !applied);
+        !mine.is_some_and(|owned| take_away(kind, path, item, owned))
+    });
     *live = Value::Array(items);
 }
 
@@ -106,37 +122,62 @@ fn take_away<'a>(kind: &Kind, path: &mut Vec<&'a str>, live: &mut Value, owned: 
     }
 }
 
-/// What of `owned` is still as it was applied: what somebody else has changed is not owned any more.
-pub(crate) fn still_owned(
+/// What of `owned` is still as it was written: what somebody else has changed since is not owned any more.
+pub(crate) fn still_owned(kind: &Kind, owned: &Value, live: &Value) -> Value {
+    let same = |owned: &Value, live: Option<&Value>| live == Some(owned);
+    common(kind, &mut Vec::new(), owned, Some(live), &same).unwrap_or_default()
+}
+
+/// What of `owned` nobody else owns.
+pub(crate) fn mine_alone(kind: &Kind, owned: &Value, other: &Value) -> Value {
+    let absent = |_: &Value, other: Option<&Value>| other.is_none();
+    common(kind, &mut Vec::new(), owned, Some(other), &absent).unwrap_or_default()
+}
+
+/// What of `after` is not in `before`, or another value there: what a write that is no apply makes its writer own.
+pub(crate) fn written(kind: &Kind, before: &Value, after: &Value) -> Value {
+    let differs = |after: &Value, before: Option<&Value>| before != Some(after);
+    common(kind, &mut Vec::new(), after, Some(before), &differs).unwrap_or_default()
+}
+
+/// The fields of `this` for which `keep` says so of the value here and the value at the same place of `that`. The fields that tell
+/// items of a list apart stay wherever anything of their item does.
+fn common(
     kind: &Kind,
     path: &mut Vec<String>,
-    owned: &Value,
-    live: Option<&Value>,
+    this: &Value,
+    that: Option<&Value>,
+    keep: &impl Fn(&Value, Option<&Value>) -> bool,
 ) -> Option<Value> {
-    let live = live?;
     let names: Vec<&str> = path.iter().map(String::as_str).collect();
-    match (owned, live, kind.list_keys(&names)) {
-        (Value::Object(owned), Value::Object(live), _) => {
+    match (this, kind.list_keys(&names)) {
+        (Value::Object(this), _) => {
             let mut kept = Map::new();
-            for (field, value) in owned {
+            for (field, value) in this {
                 path.push(field.clone());
-                if let Some(value) = still_owned(kind, path, value, live.get(field)) {
+                let that = that.and_then(|that| that.get(field));
+                if let Some(value) = common(kind, path, value, that, keep) {
                     kept.insert(field.clone(), value);
                 }
                 path.pop();
             }
-            Some(Value::Object(kept))
+            (!kept.is_empty()).then_some(Value::Object(kept))
         }
-        (Value::Array(owned), Value::Array(live), Some(keys)) => {
+        (Value::Array(this), Some(keys)) => {
             path.push(String::new());
-            let kept = owned.iter().filter_map(|item| {
+            let others = that.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let items = this.iter().filter_map(|item| {
                 let same = |other: &&Value| keys.iter().all(|key| other.get(key) == item.get(key));
-                still_owned(kind, path, item, live.iter().find(same))
+                let mut kept = common(kind, path, item, others.iter().find(same), keep)?;
+                for key in keys {
+                    kept[*key] = item[*key].clone();
+                }
+                Some(kept)
             });
-            let kept = Value::Array(kept.collect());
+            let items: Vec<Value> = items.collect();
             path.pop();
-            Some(kept)
+            (!items.is_empty()).then_some(Value::Array(items))
         }
-        _ => (owned == live).then(|| owned.clone()),
+        _ => keep(this, that).then(|| this.clone()),
     }
 }

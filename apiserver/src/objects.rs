@@ -13,7 +13,7 @@ use crate::kind::Kind;
 /// Plural, namespace, name.
 type Key = (&'static str, String, String);
 
-/// What was applied, by the uid of the object and whether it was its status.
+/// What was written, by the uid of the object, who applied it (nobody: it was written otherwise), and whether it was its status.
 type Applied = HashMap<(String, String, bool), Value>;
 
 pub(crate) struct Objects {
@@ -98,6 +98,7 @@ impl Objects {
     /// Stores an object as a new version and tells whoever watches. One without finalizers that is being deleted is gone.
     pub(crate) fn put(&mut self, kind: &'static Kind, mut object: Value) -> Value {
         self.version += 1;
+        let before_version = object["metadata"].get("resourceVersion").cloned();
         let metadata = &mut object["metadata"];
         metadata["resourceVersion"] = json!(self.version.to_string());
         let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
@@ -109,15 +110,24 @@ impl Objects {
         if gone {
             self.applied.retain(|(of, _, _), _| *of != uid);
         }
-        let what = match (gone, before) {
+        let what = match (gone, &before) {
             (true, _) => "DELETED",
             (false, None) => "ADDED",
             (false, Some(_)) => "MODIFIED",
         };
-        let change = Change { version: self.version, plural: kind.plural, what, object: object.clone() };
+        let mut told = object.clone();
+        if let Some(before) = before.filter(|_| gone) {
+            // What is gone is told of as it was, with a version of its own.
+            told = before;
+            told["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        }
+        let change = Change { version: self.version, plural: kind.plural, what, object: told };
         self.watches
             .retain(|watch| watch.scope.line(&change).is_none_or(|line| watch.events.send(line).is_ok()));
         self.history.push(change);
+        if gone && let Some(before) = before_version {
+            object["metadata"]["resourceVersion"] = before;
+        }
         object
     }
 
@@ -183,17 +193,49 @@ impl Objects {
         self.watches.clear();
     }
 
-    /// What a manager has applied of an object, less what others have changed since.
+    /// What a manager has applied of an object and nobody else has applied or changed since.
     pub(crate) fn applied(&self, kind: &Kind, object: &Value, manager: &str, status: bool) -> Value {
-        let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let before = self.applied.get(&(uid, manager.to_owned(), status));
-        before
-            .and_then(|before| apply::still_owned(kind, &mut Vec::new(), before, Some(object)))
-            .unwrap_or_default()
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        let me = (uid.to_owned(), manager.to_owned(), status);
+        let mut mine =
+            self.applied.get(&me).map(|mine| apply::still_owned(kind, mine, object)).unwrap_or_default();
+        for (_, other) in self.applied.iter().filter(|(key, _)| key.0 == uid && **key != me) {
+            mine = apply::mine_alone(kind, &mine, &apply::still_owned(kind, other, object));
+        }
+        mine
     }
 
+    /// Whether a manager owns exactly the fields of what it applies now.
+    pub(crate) fn owns_as_much(
+        &self,
+        kind: &Kind,
+        object: &Value,
+        manager: &str,
+        status: bool,
+        now: &Value,
+    ) -> bool {
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let before = self.applied.get(&(uid, manager.to_owned(), status)).cloned().unwrap_or_default();
+        let owned = apply::still_owned(kind, &before, object);
+        apply::mine_alone(kind, &owned, now).is_null() && apply::mine_alone(kind, now, &owned).is_null()
+    }
+
+    /// A manager has applied this.
     pub(crate) fn note_applied(&mut self, uid: &str, manager: &str, status: bool, what: Value) {
         self.applied.insert((uid.to_owned(), manager.to_owned(), status), what);
+    }
+
+    /// Something was written otherwise than by an apply.
+    pub(crate) fn note_written(&mut self, kind: &Kind, before: &Value, after: &Value) {
+        let uid = after["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let owned = self.applied.entry((uid, String::new(), true)).or_default();
+        let mut now = apply::still_owned(kind, owned, after);
+        let fields = |of: &Value| json!({"status": of["status"]});
+        let written = apply::written(kind, &fields(before), &fields(after));
+        if !written.is_null() {
+            apply::apply(kind, &mut now, &Value::Null, &written);
+        }
+        *owned = now;
     }
 }
 

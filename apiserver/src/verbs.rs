@@ -117,7 +117,20 @@ fn create(objects: &mut Objects, target: &Target<'_>, namespace: &str, mut objec
 }
 
 fn update(objects: &mut Objects, target: &Target<'_>, namespace: &str, name: &str, sent: Value) -> Done {
-    let before = objects.get(target.kind, namespace, name).cloned().ok_or(Refusal::NotFound)?;
+    let Some(before) = objects.get(target.kind, namespace, name).cloned() else {
+        // A lease that is not there is made, unless the one is meant that was there.
+        return match (target.kind.plural, sent["metadata"]["uid"].is_string()) {
+            ("leases", false) => create(objects, target, namespace, sent),
+            ("leases", true) => Err(Refusal::Conflict),
+            _ => Err(Refusal::NotFound),
+        };
+    };
+    if sent["metadata"]["resourceVersion"].as_str().is_none_or(str::is_empty) {
+        return Err(Refusal::Invalid("metadata.resourceVersion must be specified for an update"));
+    }
+    if sent["metadata"]["uid"].as_str().is_some_and(|uid| before["metadata"]["uid"] != uid) {
+        return Err(Refusal::Conflict);
+    }
     change(objects, target, before, sent)
 }
 
@@ -134,7 +147,11 @@ fn patch(
     match content_type {
         "application/merge-patch+json" => {
             patch::merge(&mut after, sent);
-            change(objects, target, before, after)
+            let done = change(objects, target, before.clone(), after)?;
+            if target.kind.custom {
+                objects.note_written(target.kind, &before, &done.1);
+            }
+            Ok(done)
         }
         "application/apply-patch+yaml" => {
             let manager = target.parameter("fieldManager").unwrap_or_default().to_owned();
@@ -147,7 +164,12 @@ fn patch(
             apply::apply(target.kind, &mut after, &owned, &applied);
             patch::merge(&mut after["metadata"], &metadata.unwrap_or(json!({})));
             let uid = before["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-            let done = change(objects, target, before, after)?;
+            let shifts = !objects.owns_as_much(target.kind, &before, &manager, target.status, &applied);
+            let mut done = change(objects, target, before.clone(), after)?;
+            if shifts && done.1 == before {
+                // Who owns what stands in the object, too.
+                done.1 = objects.put(target.kind, before);
+            }
             objects.note_applied(&uid, &manager, target.status, applied);
             Ok(done)
         }
@@ -159,8 +181,17 @@ fn patch(
 fn change(objects: &mut Objects, target: &Target<'_>, before: Value, sent: Value) -> Done {
     let (was, is) = (&before["metadata"], &sent["metadata"]);
     let differs = |field: &str| is[field].as_str().is_some_and(|sent| !sent.is_empty() && was[field] != sent);
-    if differs("resourceVersion") || differs("uid") {
+    if differs("resourceVersion") {
         return Err(Refusal::Conflict);
+    }
+    // A write of a status takes nothing else of the metadata that is sent, and looks at no uid in it.
+    if differs("uid") && !target.status {
+        return Err(Refusal::Invalid("metadata.uid: field is immutable"));
+    }
+    let finalizers = |of: &Value| of["finalizers"].as_array().cloned().unwrap_or_default();
+    let (old, new) = (finalizers(was), finalizers(is));
+    if was["deletionTimestamp"].is_string() && !target.status && new.iter().any(|one| !old.contains(one)) {
+        return Err(Refusal::Invalid("no new finalizers can be added if the object is being deleted"));
     }
     let mut after;
     if target.status {

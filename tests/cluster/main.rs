@@ -17,6 +17,7 @@ mod check;
 mod crd;
 mod crowd;
 mod deletion;
+mod differential;
 mod drift;
 mod duplicates;
 mod failures;

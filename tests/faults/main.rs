@@ -14,6 +14,8 @@
 
 mod border;
 mod enumeration;
+mod histories;
+mod mutations;
 mod oracle;
 mod run;
 mod stories;

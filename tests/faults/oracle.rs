@@ -2,13 +2,14 @@
 
 use hyper::body::Bytes;
 use hyper::{Request, Response};
+use k8s_openapi::jiff::Timestamp;
 use migrationlink_apiserver::Answer;
 use serde_json::{Value, json};
 
 use crate::border::{Border, Kind};
 use crate::world::life::Life;
 use crate::world::user::NAMESPACE;
-use crate::world::{ORG, PRIVATE_KEY, PUBLIC_KEY, World, log};
+use crate::world::{ORG, PRIVATE_KEY, PUBLIC_KEY, World, clock, log};
 
 /// Whoever sends a write holds the lease at that moment.
 pub fn may_write(world: &World, life: &Life) {
@@ -16,6 +17,30 @@ pub fn may_write(world: &World, life: &Life) {
     let holder = lease.as_ref().and_then(|lease| lease["spec"]["holderIdentity"].as_str());
     if holder != Some(&life.name) {
         world.border.violation(format!("{} writes, and the lease is held by {holder:?}", life.name));
+    }
+}
+
+/// Nothing is called before the time that the status names, unless something has changed since.
+pub fn may_call(world: &World) {
+    for link in world.api.objects("migrationlinks") {
+        let status = &link["status"];
+        let next = status["nextAttemptTime"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+        let ahead = next.is_some_and(|next| next > clock::now());
+        let inputs = status["inputs"].as_array().cloned().unwrap_or_default();
+        let as_read = inputs.iter().all(|input| {
+            let plural = if input["kind"] == "Secret" { "secrets" } else { "configmaps" };
+            let object = world.api.object(plural, NAMESPACE, input["name"].as_str().unwrap_or_default());
+            object.unwrap_or_default()["metadata"]["resourceVersion"] == input["resourceVersion"]
+        });
+        let handled = |annotation: &str, field: &str| {
+            let asked = &link["metadata"]["annotations"][format!("migrationlink.dev/{annotation}")];
+            asked.is_null() || *asked == status[field]
+        };
+        let asked = !handled("reconcile-at", "lastHandledReconcileAt")
+            || !handled("relink-at", "lastHandledRelinkAt");
+        if ahead && as_read && !asked && status["observedGeneration"] == link["metadata"]["generation"] {
+            world.border.violation(format!("the API is called before its time, {next:?}"));
+        }
     }
 }
 

@@ -119,7 +119,8 @@ fn count_posts(record: &mut Record, expected: &Record) {
     }
 }
 
-fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
+/// Runs on a clock that stands still until everybody waits.
+pub fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use migrationlink_operator::decision::decide;
 use tokio::time::sleep;
 
 use crate::world::World;
@@ -16,6 +17,8 @@ pub enum Story {
     FirstSyncDelete,
     /// The Secret gets another token.
     Rotation,
+    /// The Secret gets another token, and a while later the first one again.
+    RotationBack,
     /// Somebody removes the link at Cloud Manager.
     Drift,
     /// A link with the policy `Delete` is deleted.
@@ -28,10 +31,11 @@ pub enum Story {
     HandOver,
 }
 
-pub const STORIES: [(Story, &str); 8] = [
+pub const STORIES: [(Story, &str); 9] = [
     (Story::FirstSync, "first-sync"),
     (Story::FirstSyncDelete, "first-sync-delete"),
     (Story::Rotation, "rotation"),
+    (Story::RotationBack, "rotation-back"),
     (Story::Drift, "drift"),
     (Story::Deletion, "deletion"),
     (Story::Recreation, "recreation"),
@@ -59,12 +63,17 @@ impl Story {
         let policy = match self {
             Self::FirstSync | Self::FirstSyncDelete => return,
             Self::Deletion => "Delete",
-            Self::Rotation | Self::Drift | Self::Recreation | Self::SecretRecreation | Self::HandOver => {
-                "Retain"
-            }
+            Self::Rotation
+            | Self::RotationBack
+            | Self::Drift
+            | Self::Recreation
+            | Self::SecretRecreation
+            | Self::HandOver => "Retain",
         };
         world.create_link("link", policy);
-        let before = Replica::start(world, "before");
+        // What was before is not what is looked at.
+        let sound = World { decide, ..world.clone() };
+        let before = Replica::start(&sound, "before");
         sleep(START).await;
         before.end().await;
         assert_eq!(world.cloud.link_token(crate::world::ORG).as_deref(), Some(TOKEN), "{self:?} is prepared");
@@ -83,6 +92,11 @@ impl Story {
             Self::FirstSync => world.create_link("link", "Retain"),
             Self::FirstSyncDelete => world.create_link("link", "Delete"),
             Self::Rotation => world.rotate(OTHER),
+            Self::RotationBack => {
+                world.rotate(OTHER);
+                sleep(Duration::from_secs(20)).await;
+                world.rotate(TOKEN);
+            }
             Self::Drift => assert!(world.cloud.unlink_behind_the_back(crate::world::ORG)),
             Self::Deletion => world.delete_link("link"),
             Self::Recreation => {

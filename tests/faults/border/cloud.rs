@@ -44,6 +44,7 @@ impl Way {
         };
         let (crossing, point) = world.border.cross(kind);
         tracing::debug!(target: "border", "{} sends {crossing}{}", life.name, point.map_or_else(String::new, |p| format!(", which meets {p}")));
+        oracle::may_call(world);
         let posting = Posting::begin(world, life, kind);
         let at = |phase| point.filter(|point| point.phase == phase);
         if let Some(point) = at(Phase::Before) {

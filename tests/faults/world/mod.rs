@@ -9,6 +9,7 @@ pub mod user;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use migrationlink_apiserver::ApiServer;
 use migrationlink_operator::decision::{Step, View};
@@ -28,6 +29,8 @@ pub struct World {
     pub border: Border,
     /// Every token that the API ever had in force.
     pub accepted: Arc<Mutex<BTreeSet<String>>>,
+    /// How long a holder of the lease that says nothing keeps it.
+    pub lease: Duration,
     /// The rules: the real ones, or some with a mistake in them.
     pub decide: fn(&View<'_>) -> Step,
 }
@@ -43,6 +46,7 @@ impl World {
             cloud,
             border: Border::default(),
             accepted: Arc::default(),
+            lease: Duration::from_mins(1),
             decide,
         }
     }

@@ -19,12 +19,11 @@ use super::{World, clock};
 use crate::border::cloud::Way;
 use crate::border::kubernetes;
 
-/// How long a holder of the lease that says nothing keeps it.
-pub const LEASE: Duration = Duration::from_mins(1);
-
 /// A place where a process runs; when it ends, another is started a second later.
 pub struct Replica {
     stop: watch::Sender<u32>,
+    /// The process that runs there.
+    now: watch::Receiver<Option<Arc<Life>>>,
     task: JoinHandle<()>,
 }
 
@@ -32,23 +31,32 @@ impl Replica {
     /// Keeps a process running, and calls it by this name.
     pub fn start(world: &World, name: &'static str) -> Self {
         let (stop, stops) = watch::channel(0);
+        let (lives, now) = watch::channel(None);
         let world = world.clone();
         let task = tokio::task::spawn_local(async move {
             let number = AtomicU32::new(1);
             loop {
                 let life = Life::new(format!("{name}-{}", number.fetch_add(1, Ordering::Relaxed)));
+                lives.send_replace(Some(life.clone()));
                 live(&world, &life, stops.clone()).await;
                 life.end();
                 world.border.ended();
                 sleep(Duration::from_secs(1)).await;
             }
         });
-        Self { stop, task }
+        Self { stop, now, task }
     }
 
     /// SIGTERM: the process that runs now ends in order.
     pub fn terminate(&self) {
         self.stop.send_modify(|stops| *stops += 1);
+    }
+
+    /// SIGKILL: the process that runs now is gone.
+    pub fn kill(&self) {
+        if let Some(life) = &*self.now.borrow() {
+            life.crash();
+        }
     }
 
     /// SIGTERM, and no other is started.
@@ -91,7 +99,7 @@ async fn process(
         client: client.clone(),
         namespace: "system".to_owned(),
         name: "operator".to_owned(),
-        duration: LEASE,
+        duration: world.lease,
         identity: life.name.clone(),
         metrics: metrics.clone(),
     });

@@ -43,6 +43,10 @@ impl World {
         self.create(LINKS, json!({"metadata": {"name": name}, "spec": spec}));
     }
 
+    pub fn edit_link(&self, name: &str, patch: &Value) {
+        self.patch(&format!("{LINKS}/{name}"), patch);
+    }
+
     pub fn delete_link(&self, name: &str) {
         self.delete(&format!("{LINKS}/{name}"));
     }
