@@ -19,7 +19,7 @@ use crate::decision::{Attempt, Holder, InputReference, Link, Memory, Nudge, Vers
 use crate::endpoint::Origin;
 use crate::metrics;
 use crate::remote::CredentialId;
-use state::{Input, State, same_object};
+use state::{Input, State, newer, same_object};
 
 /// Everything that is known of one link.
 #[derive(Clone, Debug)]
@@ -36,8 +36,9 @@ pub struct Known {
     pub kubernetes_failures: i32,
     /// The API keys that it was last seen with.
     pub credential: Option<CredentialId>,
-    /// Whether it was read since this process may write.
-    pub confirmed: bool,
+    /// Whether a call of this process has brought it. What only the watch told may be older than what the copy of before wrote;
+    /// from here on nobody else writes what it holds.
+    pub current: bool,
 }
 
 /// The links and the objects that they refer to.
@@ -73,7 +74,15 @@ impl Store {
     pub fn update(&self, link: Link) -> Vec<Key> {
         let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
         let mut state = self.lock();
-        if state.links.contains_key(&key) { state.apply(&key, link).others } else { Vec::new() }
+        if !state.links.contains_key(&key) {
+            return Vec::new();
+        }
+        let uid = link.uid.clone();
+        let others = state.apply(&key, link).others;
+        if let Some(known) = state.links.get_mut(&key).filter(|known| known.link.uid == uid) {
+            known.current = true;
+        }
+        others
     }
 
     /// The watch tells that the resource is gone. Returns other links that are to be decided again; None if it was not known.
@@ -122,17 +131,17 @@ impl Store {
         blocked.then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
     }
 
-    /// The links of this one's organization, itself among them, that this process knows only from before it could write: a copy that
-    /// wrote until then may have changed them, and the watch may be late to tell. `since`: the version with which the
-    /// claim began. With their uids.
-    pub fn unconfirmed(&self, key: &Key, since: &str) -> Vec<(Key, String)> {
+    /// The links of this one's organization that another copy of the operator may have changed without this process knowing, with
+    /// their uids: those that only the watch has told of, which may be late. The link itself is among them if it is known from
+    /// before `since` only, the version with which the claim to write began: since then nobody else sends its token.
+    pub fn unread(&self, key: &Key, since: Option<&str>) -> Vec<(Key, String)> {
         let state = self.lock();
-        let Some(me) = state.links.get(key) else { return Vec::new() };
-        let others = me.organization.as_ref().and_then(|organization| state.organizations.get(organization));
-        let all = others.into_iter().flatten().filter_map(|key| Some((key, state.links.get(key)?)));
-        all.filter(|(_, known)| !known.confirmed && !state::newer(&known.link.resource_version, since))
-            .map(|(key, known)| (key.clone(), known.link.uid.clone()))
-            .collect()
+        let unread = |key: &Key| state.links.get(key).filter(|known| !known.current);
+        let me = unread(key).filter(|me| since.is_some_and(|since| !newer(&me.link.resource_version, since)));
+        let rivals = state.rivals(key);
+        let rivals = rivals.iter().filter_map(|rival| Some((rival, unread(rival)?)));
+        let all = me.map(|me| (key, me)).into_iter().chain(rivals);
+        all.map(|(key, known)| (key.clone(), known.link.uid.clone())).collect()
     }
 
     /// The API accepted these keys at this origin: the links there that wait for a person because of the origin or of the
@@ -260,7 +269,7 @@ impl Known {
             answered: None,
             kubernetes_failures: 0,
             credential: None,
-            confirmed: false,
+            current: false,
         }
     }
 

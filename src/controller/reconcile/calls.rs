@@ -24,7 +24,7 @@ use crate::remote::pacing::Verdict;
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
 impl Pass<'_> {
-    /// A POST or DELETE: whoever gets the organization's slot decides again before it.
+    /// A POST or DELETE: whoever gets the organization's slot decides again before it, and so does who has read a link anew.
     pub(super) async fn write(
         &mut self,
         known: &Known,
@@ -32,10 +32,8 @@ impl Pass<'_> {
     ) -> Result<Option<Option<Timestamp>>, KubernetesError> {
         match self.take_slot(known) {
             Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
-            Taken::Anew => {}
-            // Nothing is called twice because a watch is late.
-            Taken::Before if self.confirm().await? => {}
-            Taken::Before => {
+            taken if self.read_unread().await? || taken == Taken::Anew => {}
+            _ => {
                 let claim = self.context.claim.clone();
                 // The claim is looked at each time that the call goes on, and not only when a timer says so: this process may
                 // have been stopped in between. What is cut off here may have had its effect, and this process ends.
@@ -51,27 +49,6 @@ impl Pass<'_> {
         Ok(None)
     }
 
-    /// Reads again what the copy of the operator that could write before may have changed: it may have sent the token, and this
-    /// one not have heard of it. True if something was read: it is decided anew.
-    async fn confirm(&self) -> Result<bool, KubernetesError> {
-        let context = self.context;
-        let Some(since) = context.claim.since() else { return Ok(false) };
-        let outdated = context.store.unconfirmed(self.key, &since);
-        for (key, uid) in &outdated {
-            match context.kubernetes.link(&key.namespace, &key.name).await {
-                Ok(read) => {
-                    context.wake(context.store.update(read), Urgency::Change);
-                    context.store.remember(key, uid, |known| known.confirmed = true);
-                }
-                Err(KubernetesError::NotFound) => {
-                    context.wake(context.store.found_gone(key, uid), Urgency::Change);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(!outdated.is_empty())
-    }
-
     /// A call with all the time that it may take.
     pub(super) async fn ask(&mut self, known: &Known, call: Call) {
         self.call(known, call, Instant::now() + CALL_DEADLINE).await;
@@ -82,6 +59,22 @@ impl Pass<'_> {
         let (taken, woken) = self.context.slots.take(organization, self.key);
         self.context.wake(woken, Urgency::Change);
         taken
+    }
+
+    /// Reads the links of the organization that this process knows from the watch only: the copy that worked before may have sent a
+    /// token for one of them a moment ago. False if there are none.
+    pub(super) async fn read_unread(&self) -> Result<bool, KubernetesError> {
+        let (store, kubernetes) = (&self.context.store, &self.context.kubernetes);
+        let unread = store.unread(self.key, self.context.claim.since().as_deref());
+        for (link, uid) in &unread {
+            let woken = match kubernetes.link(&link.namespace, &link.name).await {
+                Ok(link) => store.update(link),
+                Err(KubernetesError::NotFound) => store.found_gone(link, uid),
+                Err(error) => return Err(error),
+            };
+            self.context.wake(woken, Urgency::Change);
+        }
+        Ok(!unread.is_empty())
     }
 
     pub(super) fn later(&self, wait: Duration) -> Option<Timestamp> {
