@@ -21,6 +21,7 @@ mod drift;
 mod duplicates;
 mod failures;
 mod inputs;
+mod killed;
 mod leader;
 mod lifecycle;
 mod pacing;
