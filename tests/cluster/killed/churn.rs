@@ -17,7 +17,7 @@ use super::wanted::{Wanted, edited, fingerprint};
 use crate::support::{keys, spec, token};
 
 /// So long a change may take to be settled once nobody is killed any more.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// Changes of one link lie at most so far apart.
 const PAUSE: Duration = Duration::from_millis(700);
 
@@ -26,6 +26,7 @@ const PAUSE: Duration = Duration::from_millis(700);
 enum Change {
     Rotate,
     RotateTwice,
+    RotateBack,
     Relink,
     Lose,
     Ask,
@@ -36,12 +37,14 @@ enum Change {
     RotateAndDelete,
 }
 
-const CHANGES: [Change; 15] = [
+/// Each as often as it comes.
+const CHANGES: [Change; 16] = [
     Change::Rotate,
     Change::Rotate,
     Change::Rotate,
     Change::RotateTwice,
     Change::RotateTwice,
+    Change::RotateBack,
     Change::Relink,
     Change::Relink,
     Change::Lose,
@@ -109,6 +112,11 @@ impl<'a> Life<'a> {
             }
             self.changes += 1;
             self.pause(PAUSE).await;
+        }
+        if self.wanted.is_some() {
+            // Whoever leads in the end has an answer for it, and checks nothing by itself for half a day.
+            self.annotate("reconcile-at").await;
+            self.settle().await;
         }
     }
 
@@ -180,7 +188,7 @@ impl<'a> Life<'a> {
     async fn change(&mut self, change: Change) {
         match change {
             Change::Rotate => {
-                self.rotate().await;
+                self.rotate(self.next_token()).await;
                 if self.chance.percent(30) {
                     // A check that is asked for meanwhile is no reason to send anything.
                     self.pause(PAUSE).await;
@@ -188,10 +196,17 @@ impl<'a> Life<'a> {
                 }
             }
             Change::RotateTwice => {
-                self.rotate().await;
+                self.rotate(self.next_token()).await;
                 self.pause(PAUSE).await;
                 self.give_up();
-                self.rotate().await;
+                self.rotate(self.next_token()).await;
+            }
+            Change::RotateBack => {
+                let own: Vec<_> = self.sent[self.earlier..].iter().map(|(token, _)| token.as_str()).collect();
+                let token = self.chance.pick(&own).to_owned();
+                if self.wanted.as_ref().is_some_and(|wanted| wanted.token != token) {
+                    self.rotate(token).await;
+                }
             }
             Change::Relink => {
                 self.demand_again();
@@ -222,7 +237,7 @@ impl<'a> Life<'a> {
             }
             Change::Delete => return self.vanish(false).await,
             Change::RotateAndDelete => {
-                self.rotate().await;
+                self.rotate(self.next_token()).await;
                 self.pause(PAUSE).await;
                 return self.vanish(true).await;
             }
@@ -231,8 +246,7 @@ impl<'a> Life<'a> {
     }
 
     /// Another token, that is wanted from now on.
-    async fn rotate(&mut self) {
-        let token = self.next_token();
+    async fn rotate(&mut self, token: String) {
         self.demand(&token);
         self.secret = self.edit_secret(json!({"stringData": {"linkToken": token}})).await;
         self.want(|wanted, life| {

@@ -9,8 +9,8 @@ use super::oracle::Death;
 use super::pair::{CALL, Pair, WRITE};
 use crate::support::Operator;
 
-/// So long somebody else may take to lead, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// So long somebody else may take to lead: seconds, and on a machine that starves the API server minutes.
+const PATIENCE: Duration = Duration::from_mins(3);
 /// Kills fall within this time from when a copy leads.
 const SPAN: Duration = Duration::from_secs(4);
 

@@ -4,8 +4,8 @@
 //! each that takes a POST: a resource that is new or whose token was rotated, a new `relink-at`, a link that was removed behind the
 //! back and then asked for. Each takes exactly one POST with the token that is wanted. Where a token is given up before it was
 //! settled (rotated again, or the resource deleted), it takes one or none. All else (`reconcile-at`, a Secret that says the same,
-//! an interval, the deletion policy) takes none, so nothing is noted for it. No token is ever wanted for two resources or again
-//! after another one: a POST belongs to the demand for its token that came last before it.
+//! an interval, the deletion policy) takes none, so nothing is noted for it. A POST belongs to the demand for its token that came
+//! last before it; no token is wanted for two resources, and none again before the change after it was settled.
 //!
 //! *Extra.* Every further POST of a demand must stand behind a kill of its own: a kill of the copy that led, after the POST before
 //! it had left that copy and before anything was recorded of it. So it is a fault, even if there were enough kills elsewhere, when

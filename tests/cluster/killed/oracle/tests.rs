@@ -51,6 +51,11 @@ fn one_post_for_each_demand_is_all_right() {
     history.posts.extend([post("a", 31.0, 1), post("b", 51.0, 1)]);
     history.records.extend([record("a", 32.0), record("b", 52.0)]);
     explained(&history, &[death(5.0, true), death(35.0, true)], 3, &[]);
+    // And back again.
+    history.demands.push(demand("a", 70.0, 80.0));
+    history.posts.push(post("a", 71.0, 1));
+    history.records.push(record("a", 72.0));
+    explained(&history, &[death(65.0, true)], 4, &[]);
 }
 
 #[test]
