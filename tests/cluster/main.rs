@@ -22,6 +22,7 @@ mod drift;
 mod duplicates;
 mod failures;
 mod inputs;
+mod killed;
 mod leader;
 mod lifecycle;
 mod pacing;

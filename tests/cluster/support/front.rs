@@ -1,5 +1,5 @@
 //! What may stand between the operator and the API server: it passes everything on, and can hold back what the watch of the links
-//! tells and answer writes of a status itself.
+//! tells, slow down writes of a status, and answer them itself.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -51,6 +51,8 @@ struct State {
     /// Whether events of the links pass.
     passes: watch::Sender<bool>,
     faults: Mutex<HashMap<String, (Fault, usize)>>,
+    /// What each write of a status takes longer, on the way there and on the way back.
+    delay: Mutex<Option<[Duration; 2]>>,
 }
 
 impl Front {
@@ -65,7 +67,8 @@ impl Front {
         // The environment's proxy is not meant for this server.
         config.proxy_url = None;
         let api_server = Client::try_from(config).expect("a client without credentials");
-        let state = State { api_server, passes: watch::Sender::new(true), faults: Mutex::default() };
+        let passes = watch::Sender::new(true);
+        let state = State { api_server, passes, faults: Mutex::default(), delay: Mutex::default() };
         let state = Arc::new(state);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -91,6 +94,11 @@ impl Front {
     /// The next `times` writes of the status of the link with this name go wrong.
     pub fn script(&self, name: &str, fault: Fault, times: usize) {
         self.state.faults.lock().unwrap().insert(name.to_owned(), (fault, times));
+    }
+
+    /// From now on each write of a status is held for so long before it is passed on, and its answer for so long after it.
+    pub fn slow_writes(&self, delay: [Duration; 2]) {
+        *self.state.delay.lock().unwrap() = Some(delay);
     }
 
     /// How many of the faults of this link are still to come.
@@ -123,12 +131,19 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         Some(Fault::Lost(_)) | None => {}
     }
     let gated = is_watch_of_links(&request);
+    let delay = state.delay(&request);
+    if let Some([before, _]) = delay {
+        sleep(before).await;
+    }
     let (parts, mut body) = request.into_parts();
     let mut content = Vec::new();
     while let Some(Ok(frame)) = next(&mut body).await {
         content.extend(frame.into_data().unwrap_or_default());
     }
     let answered = state.api_server.send(Request::from_parts(parts, content.into())).await;
+    if let Some([_, after]) = delay {
+        sleep(after).await;
+    }
     let (parts, body) = match (fault, answered) {
         (Some(Fault::Lost(code)), Ok(_)) => return Ok(status(code)),
         (_, Ok(response)) => response.into_parts(),
@@ -161,12 +176,22 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
 impl State {
     /// What is to become of this request, counted down.
     fn fault(&self, request: &Request<Incoming>) -> Option<Fault> {
-        let name = request.uri().path().strip_suffix("/status").filter(|_| request.method() == "PATCH")?;
+        let name = written_status(request)?;
         let mut faults = self.faults.lock().unwrap();
         let (fault, left) = faults.get_mut(name.rsplit('/').next()?).filter(|(_, left)| *left > 0)?;
         *left -= 1;
         Some(*fault)
     }
+
+    /// How much longer this request takes.
+    fn delay(&self, request: &Request<Incoming>) -> Option<[Duration; 2]> {
+        written_status(request).and_then(|_| *self.delay.lock().unwrap())
+    }
+}
+
+/// The path of the link whose status a request writes.
+fn written_status(request: &Request<Incoming>) -> Option<&str> {
+    request.uri().path().strip_suffix("/status").filter(|_| request.method() == "PATCH")
 }
 
 fn is_watch_of_links(request: &Request<Incoming>) -> bool {

@@ -264,6 +264,11 @@ impl Operator<'_> {
         self.wait().await;
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_some()
+    }
+
     /// Waits until it has ended by itself, and gives its exit code; None if a signal ended it.
     pub async fn wait(&mut self) -> Option<i32> {
         let _ = self.watchdog.kill().await;
