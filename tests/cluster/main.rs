@@ -20,6 +20,7 @@ mod deletion;
 mod drift;
 mod duplicates;
 mod failures;
+mod gitops;
 mod inputs;
 mod leader;
 mod lifecycle;
