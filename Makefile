@@ -3,6 +3,7 @@
 MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 CRD := crds/migrationlinks.yaml
+SCHEMA := deploy/schemas/migrationlink.dev/migrationlink_v1alpha1.json
 
 # The tests that need a control plane are one program, tests/cluster/main.rs. Every other program under tests/ needs none.
 programs := $(wildcard tests/*.rs simulator/tests/*.rs) $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs simulator/tests/*/main.rs))
@@ -35,6 +36,7 @@ lint:
 
 generated:
 	@$(CARGO) run --quiet --locked -- crd | cmp - $(CRD) || { echo "$(CRD) is not what the code says: run 'make generate'" >&2; exit 1; }
+	@$(CARGO) run --quiet --locked --example schema | cmp - $(SCHEMA) || { echo "$(SCHEMA) is not what the CRD says: run 'make generate'" >&2; exit 1; }
 
 docs:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
@@ -46,6 +48,10 @@ generate: ## writes the files that are made from the code
 	@mkdir -p $(dir $(CRD))
 	$(CARGO) run --quiet --locked -- crd > $(CRD).new
 	@mv $(CRD).new $(CRD)
+	@mkdir -p $(dir $(SCHEMA))
+	$(CARGO) run --quiet --locked --example schema > $(SCHEMA).new
+	@mv $(SCHEMA).new $(SCHEMA)
+	MIGRATIONLINK_CAPTURE=1 $(CARGO) test --quiet --locked --lib captured
 
 prerequisites:
 	@tests/controlplane/prerequisites

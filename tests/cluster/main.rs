@@ -21,6 +21,7 @@ mod differential;
 mod drift;
 mod duplicates;
 mod failures;
+mod gitops;
 mod inputs;
 mod killed;
 mod leader;

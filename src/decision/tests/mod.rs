@@ -1,6 +1,7 @@
 //! Tests of the rules, of what outcomes mean, and of whole stories in virtual time.
 
 mod answers;
+mod captured;
 mod case;
 mod checks;
 mod deletion;
