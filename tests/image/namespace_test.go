@@ -1,6 +1,8 @@
 package image
 
 import (
+	"encoding/binary"
+	"io"
 	"net"
 	"runtime"
 	"testing"
@@ -101,13 +103,20 @@ func serveNames(t *testing.T, names, large map[string]bool) {
 			}
 			go func() {
 				defer connection.Close()
-				packet := make([]byte, 4096)
-				n, err := connection.Read(packet)
-				if err != nil || n < 3 {
-					return
+				// Some ask for both kinds of address at once.
+				for {
+					var length uint16
+					if binary.Read(connection, binary.BigEndian, &length) != nil {
+						return
+					}
+					packet := make([]byte, length)
+					if _, err := io.ReadFull(connection, packet); err != nil {
+						return
+					}
+					reply := answer(packet, true)
+					_ = binary.Write(connection, binary.BigEndian, uint16(len(reply)))
+					_, _ = connection.Write(reply)
 				}
-				reply := answer(packet[2:n], true)
-				_, _ = connection.Write(append([]byte{byte(len(reply) >> 8), byte(len(reply))}, reply...))
 			}()
 		}
 	}()
