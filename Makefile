@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long unit check format lint generated docs deny generate prerequisites
+.PHONY: help demo test test-long test-image image unit check format lint generated docs deny workflows generate prerequisites
 MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 CRD := crds/migrationlinks.yaml
@@ -26,7 +26,14 @@ unit: prerequisites ## the tests that need no API server
 	$(CARGO) test --workspace --locked --lib --bins $(unit_tests)
 	$(CARGO) test --workspace --locked --doc
 
-check: format lint generated docs deny ## formatting, clippy, generated files, documentation, dependencies
+image: ## the container image as an OCI archive, target/image/image.tar; no container tool takes part
+	@deploy/image/build
+
+test-image: prerequisites ## builds the image twice, compares the two and tests it; takes root
+	@cd deploy/image && GOWORK=off CGO_ENABLED=0 go test ./...
+	@tests/image/run
+
+check: format lint generated docs deny workflows ## formatting, clippy, generated files, documentation, dependencies, workflow files
 
 format:
 	$(CARGO) fmt --all --check
@@ -43,6 +50,9 @@ docs:
 
 deny:
 	@.ci/deny
+
+workflows:
+	@"$$(tests/tools/obtain actionlint)" -color=false
 
 generate: ## writes the files that are made from the code
 	@mkdir -p $(dir $(CRD))
