@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long unit check format lint generated docs deny generate prerequisites
+.PHONY: help demo test test-long unit fuzz check format lint generated docs deny generate prerequisites
 MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 CRD := crds/migrationlinks.yaml
@@ -25,10 +25,14 @@ unit: prerequisites ## the tests that need no API server
 	$(CARGO) test --workspace --locked --lib --bins $(unit_tests)
 	$(CARGO) test --workspace --locked --doc
 
+fuzz: ## the fuzzers, one after the other: a minute each, or SECONDS=600; TARGETS="challenge secret" for some of them
+	@SECONDS_EACH=$(or $(SECONDS),60) .ci/fuzz $(TARGETS)
+
 check: format lint generated docs deny ## formatting, clippy, generated files, documentation, dependencies
 
 format:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
 lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
