@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-image image unit check format lint generated docs deny workflows generate prerequisites
+.PHONY: help demo test test-long test-image image unit fuzz check format lint generated docs deny workflows generate prerequisites
 MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 CRD := crds/migrationlinks.yaml
@@ -34,9 +34,13 @@ test-image: prerequisites ## builds the image twice, compares the two and tests 
 	@tests/image/run
 
 check: format lint generated docs deny workflows ## formatting, clippy, generated files, documentation, dependencies, workflow files
+fuzz: ## the fuzzers, one after the other: a minute each, or SECONDS=600; TARGETS="challenge secret" for some of them
+	@SECONDS_EACH=$(or $(SECONDS),60) .ci/fuzz $(TARGETS)
+
 
 format:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
 lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

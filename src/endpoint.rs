@@ -36,6 +36,12 @@ pub enum InvalidEndpoint {
     /// A slash at the end of a base URL.
     #[error("it ends in a slash: leave the slash out")]
     TrailingSlash,
+    /// A base URL that the parser mends: it drops white space, turns `\` into `/` and takes `..` away.
+    #[error(
+        "it can be read in two ways: leave out white space, backslashes, empty segments, . and .., and letters that are \
+         not ASCII"
+    )]
+    NotAsWritten,
     /// A path where only an origin may stand.
     #[error("it has a path: an origin is only scheme, host and port, such as https://cloud.mongodb.com")]
     Path,
@@ -95,9 +101,20 @@ impl FromStr for BaseUrl {
             return Err(InvalidEndpoint::TrailingSlash);
         }
         let url = parse(text)?;
+        if !is_as_written(text, &url) {
+            return Err(InvalidEndpoint::NotAsWritten);
+        }
         let origin = Origin::of(&url);
         Ok(Self { url, origin })
     }
+}
+
+/// Whether the text says what the parser made of it, so that whoever reads it knows where the requests go.
+fn is_as_written(text: &str, url: &Url) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+    let mended = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
+    path == url.path() && !path.contains("//") && !text.contains(mended)
 }
 
 fn parse(text: &str) -> Result<Url, InvalidEndpoint> {
@@ -153,6 +170,16 @@ mod tests {
             ("https://cloud.mongodb.com?x=1", InvalidEndpoint::QueryOrFragment),
             ("https://cloud.mongodb.com#x", InvalidEndpoint::QueryOrFragment),
             ("https://cloud.mongodb.com/", InvalidEndpoint::TrailingSlash),
+            ("https://h/a/b/..", InvalidEndpoint::NotAsWritten),
+            ("https://h/a/../b", InvalidEndpoint::NotAsWritten),
+            ("https://h/a/%2E%2e/b", InvalidEndpoint::NotAsWritten),
+            ("https://h/a//b", InvalidEndpoint::NotAsWritten),
+            ("https://h/a/\t", InvalidEndpoint::NotAsWritten),
+            ("https://h\n/a", InvalidEndpoint::NotAsWritten),
+            (" https://h/a", InvalidEndpoint::NotAsWritten),
+            ("https://h\\a", InvalidEndpoint::NotAsWritten),
+            ("https:h/a", InvalidEndpoint::NotAsWritten),
+            ("https://h/ä", InvalidEndpoint::NotAsWritten),
         ] {
             assert_eq!(text.parse::<BaseUrl>().unwrap_err(), error, "{text}");
             assert!(!error.to_string().contains("hunter2"));

@@ -3,7 +3,7 @@
 mod conditions;
 mod crd;
 mod reason;
-pub(crate) mod rules;
+pub mod rules;
 mod spec;
 mod status;
 
