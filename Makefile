@@ -33,10 +33,10 @@ test-image: prerequisites ## builds the image twice, compares the two and tests 
 	@cd deploy/image && GOWORK=off CGO_ENABLED=0 go test ./...
 	@tests/image/run
 
-check: format lint generated docs deny workflows ## formatting, clippy, generated files, documentation, dependencies, workflow files
 fuzz: ## the fuzzers, one after the other: a minute each, or SECONDS=600; TARGETS="challenge secret" for some of them
 	@SECONDS_EACH=$(or $(SECONDS),60) .ci/fuzz $(TARGETS)
 
+check: format lint generated docs deny workflows ## formatting, clippy, generated files, documentation, dependencies, workflow files
 
 format:
 	$(CARGO) fmt --all --check

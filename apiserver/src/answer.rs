@@ -108,7 +108,7 @@ impl Body for Answer {
             Self::Whole(bytes) => Poll::Ready(bytes.take()),
             Self::Watch(events, end) => match events.poll_recv(context) {
                 Poll::Pending => end.as_mut().poll(context).map(|()| None),
-                event => event,
+                event @ Poll::Ready(_) => event,
             },
         };
         next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))

@@ -8,7 +8,7 @@ pub(crate) struct Kind {
     pub(crate) group: &'static str,
     pub(crate) version: &'static str,
     pub(crate) plural: &'static str,
-    pub(crate) kind: &'static str,
+    pub(crate) name: &'static str,
     /// Whether it has a generation and its status is a subresource.
     pub(crate) custom: bool,
 }
@@ -18,13 +18,13 @@ const KINDS: [Kind; 5] = [
         group: "migrationlink.dev",
         version: "v1alpha1",
         plural: "migrationlinks",
-        kind: "MigrationLink",
+        name: "MigrationLink",
         custom: true,
     },
-    Kind { group: "", version: "v1", plural: "secrets", kind: "Secret", custom: false },
-    Kind { group: "", version: "v1", plural: "configmaps", kind: "ConfigMap", custom: false },
-    Kind { group: "coordination.k8s.io", version: "v1", plural: "leases", kind: "Lease", custom: false },
-    Kind { group: "events.k8s.io", version: "v1", plural: "events", kind: "Event", custom: false },
+    Kind { group: "", version: "v1", plural: "secrets", name: "Secret", custom: false },
+    Kind { group: "", version: "v1", plural: "configmaps", name: "ConfigMap", custom: false },
+    Kind { group: "coordination.k8s.io", version: "v1", plural: "leases", name: "Lease", custom: false },
+    Kind { group: "events.k8s.io", version: "v1", plural: "events", name: "Event", custom: false },
 ];
 
 impl Kind {

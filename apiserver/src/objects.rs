@@ -21,7 +21,7 @@ pub(crate) struct Objects {
     version: u64,
     /// How many uids each kind has had, by its plural.
     uids: BTreeMap<&'static str, u64>,
-    objects: BTreeMap<Key, Value>,
+    stored: BTreeMap<Key, Value>,
     /// Every change since the last compaction.
     history: Vec<Change>,
     compacted: u64,
@@ -58,7 +58,7 @@ impl Objects {
             clock,
             version: 0,
             uids: BTreeMap::new(),
-            objects: BTreeMap::new(),
+            stored: BTreeMap::new(),
             history: Vec::new(),
             compacted: 0,
             watches: Vec::new(),
@@ -86,13 +86,13 @@ impl Objects {
     pub(crate) fn all(&self, plural: &str) -> impl Iterator<Item = &Value> {
         let range = Kind::by_plural(plural).map(|kind| {
             let from = (kind.plural, String::new(), String::new());
-            self.objects.range(from..).take_while(|(key, _)| key.0 == kind.plural).map(|(_, object)| object)
+            self.stored.range(from..).take_while(|(key, _)| key.0 == kind.plural).map(|(_, object)| object)
         });
         range.into_iter().flatten()
     }
 
     pub(crate) fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Option<&Value> {
-        self.objects.get(&(kind.plural, namespace.to_owned(), name.to_owned()))
+        self.stored.get(&(kind.plural, namespace.to_owned(), name.to_owned()))
     }
 
     /// Stores an object as a new version and tells whoever watches. One without finalizers that is being deleted is gone.
@@ -106,7 +106,7 @@ impl Objects {
         let uid = text("uid");
         let held = metadata["finalizers"].as_array().is_some_and(|all| !all.is_empty());
         let gone = metadata["deletionTimestamp"].is_string() && !held;
-        let before = if gone { self.objects.remove(&key) } else { self.objects.insert(key, object.clone()) };
+        let before = if gone { self.stored.remove(&key) } else { self.stored.insert(key, object.clone()) };
         if gone {
             self.applied.retain(|(of, _, _), _| *of != uid);
         }
@@ -176,9 +176,9 @@ impl Objects {
             let text = |field: &str| change.object["metadata"][field].as_str().unwrap_or_default().to_owned();
             let key = (change.plural, text("namespace"), text("name"));
             if change.what == "DELETED" {
-                late.objects.remove(&key);
+                late.stored.remove(&key);
             } else {
-                late.objects.insert(key, change.object.clone());
+                late.stored.insert(key, change.object.clone());
             }
         }
         Some(late)

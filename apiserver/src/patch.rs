@@ -22,7 +22,6 @@ pub(crate) fn merge(object: &mut Value, patch: &Value) {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a test fails by panic")]
 mod tests {
     use serde_json::json;
 

@@ -34,7 +34,7 @@ pub(crate) fn serve(objects: &mut Objects, request: &Request<Bytes>) -> Response
             if target.parameter("watch") == Some("true") {
                 return watch(objects, &target, scope);
             }
-            answer(list(objects, &target, &scope))
+            answer(Ok((StatusCode::OK, list(objects, &target, &scope))))
         }
         (&Method::GET, Some(namespace), Some(name)) => {
             let found = objects.get(target.kind, namespace, name).cloned();
@@ -71,7 +71,7 @@ fn watch(objects: &mut Objects, target: &Target<'_>, scope: Scope) -> Response<A
 }
 
 /// A page: the continue token is how many were told before.
-fn list(objects: &Objects, target: &Target<'_>, scope: &Scope) -> Done {
+fn list(objects: &Objects, target: &Target<'_>, scope: &Scope) -> Value {
     let number = |name: &str| target.parameter(name).and_then(|value| value.parse::<usize>().ok());
     let (skip, limit) = (number("continue").unwrap_or(0), number("limit").filter(|limit| *limit > 0));
     let all: Vec<&Value> = objects.all(scope.kind.plural).filter(|object| scope.holds(object)).collect();
@@ -85,13 +85,10 @@ fn list(objects: &Objects, target: &Target<'_>, scope: &Scope) -> Done {
     let (kind, api_version) = if scope.metadata_only {
         ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned())
     } else {
-        (format!("{}List", scope.kind.kind), scope.kind.api_version())
+        (format!("{}List", scope.kind.name), scope.kind.api_version())
     };
     let items: Vec<Value> = page.map(|object| scope.shown(object)).collect();
-    Ok((
-        StatusCode::OK,
-        json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}),
-    ))
+    json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items})
 }
 
 fn create(objects: &mut Objects, target: &Target<'_>, namespace: &str, mut object: Value) -> Done {
@@ -102,7 +99,7 @@ fn create(objects: &mut Objects, target: &Target<'_>, namespace: &str, mut objec
     if objects.get(target.kind, namespace, &name).is_some() {
         return Err(Refusal::AlreadyExists);
     }
-    object["kind"] = json!(target.kind.kind);
+    object["kind"] = json!(target.kind.name);
     object["apiVersion"] = json!(target.kind.api_version());
     let metadata = &mut object["metadata"];
     metadata["namespace"] = json!(namespace);

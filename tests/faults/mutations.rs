@@ -141,7 +141,7 @@ fn each_mistake_is_noticed() {
         match run(story, &[point], &expected, *mistake) {
             Err(error) if error.lines().any(|line| line.contains(noticed)) => {}
             Err(error) => {
-                unnoticed.push(format!("{what}: said is {}", error.lines().next().unwrap_or_default()))
+                unnoticed.push(format!("{what}: said is {}", error.lines().next().unwrap_or_default()));
             }
             Ok(_) => unnoticed.push(format!("{what}: nothing is said")),
         }

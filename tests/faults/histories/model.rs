@@ -6,6 +6,7 @@ use super::history::{FOREIGN, LINK, Op, TOKENS};
 use crate::world::{ORG, World};
 
 /// What people have done so far.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct Model {
     /// The token of the Secret, if there is one.
     pub secret: Option<usize>,

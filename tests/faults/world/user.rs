@@ -17,7 +17,7 @@ impl World {
     /// The Secret `keys` with this token, and the ConfigMap `ca`.
     pub fn create_inputs(&self, token: &str) {
         self.create_secret(token);
-        self.create(CONFIG_MAPS, json!({"metadata": {"name": "ca"}, "data": {"ca.crt": ca()}}));
+        self.create(CONFIG_MAPS, &json!({"metadata": {"name": "ca"}, "data": {"ca.crt": ca()}}));
     }
 
     pub fn rotate(&self, token: &str) {
@@ -29,7 +29,7 @@ impl World {
     }
 
     pub fn create_secret(&self, token: &str) {
-        self.create(SECRETS, json!({"metadata": {"name": "keys"}, "data": data(token)}));
+        self.create(SECRETS, &json!({"metadata": {"name": "keys"}, "data": data(token)}));
     }
 
     pub fn create_link(&self, name: &str, deletion_policy: &str) {
@@ -40,7 +40,7 @@ impl World {
             "syncInterval": "1m",
             "deletionPolicy": deletion_policy,
         });
-        self.create(LINKS, json!({"metadata": {"name": name}, "spec": spec}));
+        self.create(LINKS, &json!({"metadata": {"name": name}, "spec": spec}));
     }
 
     pub fn edit_link(&self, name: &str, patch: &Value) {
@@ -55,12 +55,12 @@ impl World {
         self.api.object("migrationlinks", NAMESPACE, name)
     }
 
-    fn create(&self, path: &str, object: Value) {
-        assert_eq!(ask(&self.api, Method::POST, path, "application/json", &object).0, 201, "{path}");
+    fn create(&self, path: &str, object: &Value) {
+        assert_eq!(ask(&self.api, Method::POST, path, "application/json", object).0, 201, "{path}");
     }
 
-    fn patch(&self, path: &str, patch: &Value) {
-        let code = ask(&self.api, Method::PATCH, path, "application/merge-patch+json", patch).0;
+    fn patch(&self, path: &str, change: &Value) {
+        let code = ask(&self.api, Method::PATCH, path, "application/merge-patch+json", change).0;
         assert_eq!(code, 200, "{path}");
     }
 

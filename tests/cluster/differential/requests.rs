@@ -1,180 +1,29 @@
-//! The API server in memory (`apiserver/`) against the real one: the same requests in the same order, and the same answers.
-//!
-//! Left out of the comparison is what has to differ or is not imitated: messages, times, managedFields, the version of a list, and the defaults of
-//! kinds that are not ours. Uids and resource versions are compared by when they were seen first.
+//! The requests: what the operator does, and what happens beside it.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use http::{Method, Request};
-use kube::Client;
-use kube::client::Body;
-use migrationlink_apiserver::ApiServer;
+use http::Method;
 use serde_json::{Value, json};
-use tower::service_fn;
 
-use crate::support::Tenant;
-
-/// Random requests after the fixed ones.
-const RANDOM: usize = 400;
 const APPLY: &str = "application/apply-patch+yaml";
-const MERGE: &str = "application/merge-patch+json";
+pub const MERGE: &str = "application/merge-patch+json";
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-
-/// One of the two, and what was seen of it.
-struct Side {
-    client: Client,
-    names: HashMap<String, String>,
-    /// The last version seen of each path, and the one before.
-    versions: HashMap<String, Vec<String>>,
-    uids: HashMap<String, String>,
-}
 
 /// A request whose versions are filled in for each side.
 #[derive(Clone, Debug)]
-struct Ask {
-    method: Method,
-    path: String,
-    query: String,
-    content_type: &'static str,
-    accept: &'static str,
-    body: Value,
+pub struct Ask {
+    pub method: Method,
+    pub path: String,
+    pub query: String,
+    pub content_type: &'static str,
+    pub accept: &'static str,
+    pub body: Value,
     /// The version of the object that it is made of: how many versions ago. None: none is sent.
-    version: Option<usize>,
+    pub version: Option<usize>,
     /// The uid that is sent, if one is: the right one or another.
-    uid: Option<bool>,
-}
-
-#[tokio::test]
-async fn the_api_server_in_memory_answers_as_the_real_one() {
-    let tenant = Tenant::new().await;
-    let namespace = tenant.namespace.clone();
-    let mut real = Side::new(tenant.client.clone());
-    let mut memory = Side::new(in_memory());
-    let seed: u64 = std::env::var("MIGRATIONLINK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!("differential: MIGRATIONLINK_SEED={seed}");
-    let mut chance = Chance(seed);
-    let mut asks = fixed(&namespace);
-    asks.extend((0..RANDOM).map(|_| random(&namespace, &mut chance)));
-    for (number, ask) in asks.iter().enumerate() {
-        let (one, other) = tokio::join!(real.ask(ask), memory.ask(ask));
-        let events = |answer: &Value| answer.as_array().cloned().unwrap_or_default();
-        for (one, other) in events(&one.1).iter().zip(&events(&other.1)) {
-            assert_eq!(one, other, "an event, the real one left, request {number}");
-        }
-        assert_eq!(one, other, "request {number}, the real one left: {ask:#?}");
-    }
-}
-
-impl Side {
-    fn new(client: Client) -> Self {
-        Self { client, names: HashMap::new(), versions: HashMap::new(), uids: HashMap::new() }
-    }
-
-    async fn ask(&mut self, ask: &Ask) -> (u16, Value) {
-        let mut body = ask.body.clone();
-        let versions = self.versions.get(&ask.path).cloned().unwrap_or_default();
-        if let Some(version) = ask.version.and_then(|ago| versions.iter().rev().nth(ago)) {
-            body["metadata"]["resourceVersion"] = json!(version);
-        }
-        if let Some(right) = ask.uid {
-            let uid = self.uids.get(&ask.path).filter(|_| right).cloned();
-            body["metadata"]["uid"] =
-                json!(uid.unwrap_or_else(|| "11111111-2222-4333-8444-555555555555".into()));
-        }
-        let mut query = ask.query.clone();
-        if query.contains("watch=true") {
-            // From the first version that was seen of anything.
-            query =
-                format!("{query}&resourceVersion={}", self.names.get("first").cloned().unwrap_or_default());
-        }
-        let request = Request::builder()
-            .method(ask.method.clone())
-            .uri(format!("{}?{query}", ask.path))
-            .header("Content-Type", ask.content_type)
-            .header("Accept", ask.accept)
-            .body(Body::from(if body.is_null() { Vec::new() } else { body.to_string().into_bytes() }))
-            .unwrap();
-        let response = self.client.send(request).await.unwrap();
-        let code = response.status().as_u16();
-        let bytes = response.into_body().collect_bytes().await.unwrap();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        if ask.query.contains("watch=true") {
-            let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            let told = lines.filter(|event| event["type"] != "BOOKMARK").map(
-                |event| json!({"type": event["type"], "object": self.told(event["object"].clone(), None)}),
-            );
-            return (code, told.collect());
-        }
-        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{code} {text}"));
-        if answer["items"].is_array() {
-            let items = answer["items"].as_array().cloned().unwrap_or_default();
-            let mut shown: Vec<Value> = items.into_iter().map(|item| self.told(item, None)).collect();
-            for item in &mut shown {
-                // Items of the built-in kinds do not say what they are.
-                item.as_object_mut().map(|item| (item.remove("kind"), item.remove("apiVersion")));
-            }
-            let more = answer["metadata"]["continue"].as_str().is_some_and(|more| !more.is_empty());
-            return (code, json!({"kind": answer["kind"], "items": shown, "more": more}));
-        }
-        (code, self.told(answer, Some(&ask.path)))
-    }
-
-    /// What is compared of an object.
-    fn told(&mut self, mut object: Value, path: Option<&str>) -> Value {
-        if object["kind"] == "Status" {
-            return json!({"kind": "Status", "code": object["code"], "reason": object["reason"]});
-        }
-        if let Some(version) = object["metadata"]["resourceVersion"].as_str().map(str::to_owned) {
-            self.names.entry("first".into()).or_insert_with(|| version.clone());
-            if let Some(path) = path {
-                let path = path.trim_end_matches("/status").to_owned();
-                let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                let path = if path.ends_with(&format!("/{name}")) { path } else { format!("{path}/{name}") };
-                self.versions.entry(path.clone()).or_default().push(version.clone());
-                self.versions.entry(format!("{path}/status")).or_default().push(version);
-                let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-                self.uids.insert(path.clone(), uid.clone());
-                self.uids.insert(format!("{path}/status"), uid);
-            }
-        }
-        for field in ["uid", "resourceVersion"] {
-            if let Some(value) = object["metadata"][field].as_str().map(str::to_owned) {
-                let next = format!("{field} {}", self.names.len());
-                object["metadata"][field] = json!(self.names.entry(value).or_insert(next).clone());
-            }
-        }
-        for field in ["creationTimestamp", "deletionTimestamp"] {
-            if object["metadata"][field].is_string() {
-                object["metadata"][field] = json!("a time");
-            }
-        }
-        let of_deletion = object["metadata"].as_object_mut();
-        of_deletion.map(|of| (of.remove("managedFields"), of.remove("deletionGracePeriodSeconds")));
-        if object["kind"] == "Secret" {
-            object.as_object_mut().map(|secret| secret.remove("type"));
-        }
-        object
-    }
-}
-
-fn in_memory() -> Client {
-    let api = ApiServer::new(|| "2026-03-02T08:00:00Z".to_owned());
-    Client::new(
-        service_fn(move |request: Request<Body>| {
-            let api = api.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect_bytes().await?;
-                Ok::<_, kube::Error>(api.serve(&Request::from_parts(head, body)))
-            }
-        }),
-        "default",
-    )
+    pub uid: Option<bool>,
 }
 
 /// A generator of numbers: xorshift64*.
-struct Chance(u64);
+pub struct Chance(pub u64);
 
 impl Chance {
     fn below(&mut self, end: usize) -> usize {
@@ -189,7 +38,7 @@ impl Chance {
     }
 }
 
-fn ask(method: Method, path: String, body: Value) -> Ask {
+pub fn ask(method: Method, path: String, body: Value) -> Ask {
     Ask {
         method,
         path,
@@ -202,7 +51,7 @@ fn ask(method: Method, path: String, body: Value) -> Ask {
     }
 }
 
-fn links(namespace: &str) -> String {
+pub fn links(namespace: &str) -> String {
     format!("/apis/migrationlink.dev/v1alpha1/namespaces/{namespace}/migrationlinks")
 }
 
@@ -214,7 +63,7 @@ fn secrets(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets")
 }
 
-fn link(name: &str) -> Value {
+pub fn link(name: &str) -> Value {
     json!({
         "apiVersion": "migrationlink.dev/v1alpha1", "kind": "MigrationLink", "metadata": {"name": name},
         "spec": {"orgId": "5f0d1e2a3b4c5d6e7f801234", "secretRef": {"name": "keys"}},
@@ -234,11 +83,10 @@ fn condition(kind: &str, status: &str) -> Value {
 }
 
 /// What the operator does, and what happens beside it.
-fn fixed(namespace: &str) -> Vec<Ask> {
+pub fn fixed(namespace: &str) -> Vec<Ask> {
     let (links, leases, secrets) = (links(namespace), leases(namespace), secrets(namespace));
     let of = |name: &str| format!("{links}/{name}");
     let status = |name: &str| format!("{links}/{name}/status");
-    let lease = |holder: &str| json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "operator"}, "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15}});
     let secret = |token: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "data": {"linkToken": token}});
     let apply = |name: &str, what: Value, manager: &str| Ask {
         query: format!("fieldManager={manager}&force=true"),
@@ -259,27 +107,8 @@ fn fixed(namespace: &str) -> Vec<Ask> {
         "observedGeneration": 1, "state": "SYNCED", "conditions": [condition("Ready", "True")],
         "inputs": [{"kind": "Secret", "name": "keys", "uid": "u", "resourceVersion": "2", "content": "c"}],
     });
-    let nobody =
-        json!({"metadata": {"name": "nobody", "resourceVersion": "1"}, "spec": {"leaseDurationSeconds": 15}});
-    vec![
-        ask(Method::POST, leases.clone(), lease("a")),
-        ask(Method::POST, leases.clone(), lease("b")),
-        Ask { version: Some(0), ..ask(Method::PUT, format!("{leases}/operator"), lease("b")) },
-        Ask { version: Some(1), ..ask(Method::PUT, format!("{leases}/operator"), lease("c")) },
-        Ask {
-            version: Some(0),
-            uid: Some(false),
-            ..ask(Method::PUT, format!("{leases}/operator"), lease("c"))
-        },
-        Ask {
-            version: Some(0),
-            uid: Some(true),
-            ..ask(Method::PUT, format!("{leases}/operator"), lease("c"))
-        },
-        ask(Method::PUT, format!("{leases}/operator"), lease("d")),
-        ask(Method::PUT, format!("{leases}/nobody"), nobody.clone()),
-        ask(Method::DELETE, format!("{leases}/nobody"), Value::Null),
-        Ask { uid: Some(false), ..ask(Method::PUT, format!("{leases}/nobody"), nobody) },
+    let mut all = of_leases(&leases);
+    all.extend([
         ask(Method::GET, of("one"), Value::Null),
         ask(Method::POST, links.clone(), link("one")),
         ask(Method::POST, links.clone(), link("one")),
@@ -336,10 +165,42 @@ fn fixed(namespace: &str) -> Vec<Ask> {
         ask(Method::DELETE, format!("{secrets}/keys"), Value::Null),
         list(&links, "watch=true&timeoutSeconds=2"),
         list(&leases, "watch=true&timeoutSeconds=2&fieldSelector=metadata.name%3Doperator"),
+    ]);
+    all
+}
+
+fn of_leases(leases: &str) -> Vec<Ask> {
+    let lease = |holder: &str| {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "operator"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15},
+        })
+    };
+    let nobody =
+        json!({"metadata": {"name": "nobody", "resourceVersion": "1"}, "spec": {"leaseDurationSeconds": 15}});
+    vec![
+        ask(Method::POST, leases.to_owned(), lease("a")),
+        ask(Method::POST, leases.to_owned(), lease("b")),
+        Ask { version: Some(0), ..ask(Method::PUT, format!("{leases}/operator"), lease("b")) },
+        Ask { version: Some(1), ..ask(Method::PUT, format!("{leases}/operator"), lease("c")) },
+        Ask {
+            version: Some(0),
+            uid: Some(false),
+            ..ask(Method::PUT, format!("{leases}/operator"), lease("c"))
+        },
+        Ask {
+            version: Some(0),
+            uid: Some(true),
+            ..ask(Method::PUT, format!("{leases}/operator"), lease("c"))
+        },
+        ask(Method::PUT, format!("{leases}/operator"), lease("d")),
+        ask(Method::PUT, format!("{leases}/nobody"), nobody.clone()),
+        ask(Method::DELETE, format!("{leases}/nobody"), Value::Null),
+        Ask { uid: Some(false), ..ask(Method::PUT, format!("{leases}/nobody"), nobody) },
     ]
 }
 
-fn random(namespace: &str, chance: &mut Chance) -> Ask {
+pub fn random(namespace: &str, chance: &mut Chance) -> Ask {
     let name = chance.of(&["one", "two", "three"]);
     let (links, path) = (links(namespace), format!("{}/{name}", links(namespace)));
     let version = chance.of(&[None, None, Some(0), Some(0), Some(0), Some(1)]);
@@ -437,21 +298,4 @@ fn some_status(chance: &mut Chance, writer: Writer) -> Value {
         Writer::Kubectl => put("state", &[json!("SYNCED"), json!("NOT_SYNCED")]),
     }
     status
-}
-
-/// A test of the test: a difference is seen.
-#[tokio::test]
-async fn a_difference_is_noticed() {
-    let (mut one, mut other) = (Side::new(in_memory()), Side::new(in_memory()));
-    let made = ask(Method::POST, links("n"), link("one"));
-    assert_eq!(one.ask(&made).await, other.ask(&made).await);
-    let edit = |interval: &str| Ask {
-        content_type: MERGE,
-        ..ask(Method::PATCH, format!("{}/one", links("n")), json!({"spec": {"syncInterval": interval}}))
-    };
-    let pause = Duration::from_millis(1);
-    tokio::time::sleep(pause).await;
-    assert_ne!(one.ask(&edit("1m")).await, other.ask(&edit("2m")).await);
-    let again = ask(Method::GET, format!("{}/one", links("n")), Value::Null);
-    assert_ne!(one.ask(&again).await, other.ask(&again).await);
 }
