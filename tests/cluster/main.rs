@@ -20,6 +20,7 @@ mod deletion;
 mod drift;
 mod duplicates;
 mod failures;
+mod hostile;
 mod inputs;
 mod leader;
 mod lifecycle;
