@@ -162,7 +162,6 @@ async fn a_manifest_that_nobody_checked_leads_nowhere_else() {
 
     assert_eq!(other.connections(), 0, "{}", other.text());
     for text in [allowed.text(), operator.log(), operator.metrics().await] {
-        assert!(!text.contains("victim") || text.contains(&victim.namespace), "{text}");
         assert!(!text.contains("victim-") && !text.contains("canary-own"), "{text}");
     }
     for asked in allowed.asked() {
@@ -180,5 +179,4 @@ async fn a_manifest_that_nobody_checked_leads_nowhere_else() {
     assert!(reads > 0, "{audit}");
     measured.is_unharmed(MOST_MIB).await;
     is_sound_log(&operator.log(), "text");
-    assert!(operator.log().contains("row-") || operator.log().contains("sound"));
 }
