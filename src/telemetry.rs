@@ -1,5 +1,6 @@
 //! Logs: one line per event to standard error, with a hard cap on what other crates may say.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write, stderr};
 use std::str::FromStr;
 
@@ -120,7 +121,7 @@ impl<W: Write> Write for OneLine<W> {
         for c in line.chars() {
             if is_foreign(c) && !(self.colours && c == '\u{1b}') {
                 // The form that is good in JSON as well.
-                escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+                write!(escaped, "\\u{:04x}", u32::from(c)).map_err(io::Error::other)?;
             } else {
                 escaped.push(c);
             }
