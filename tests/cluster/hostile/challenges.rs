@@ -33,12 +33,12 @@ async fn basic_and_ntlm_are_never_answered_and_digest_beside_them_is() {
     };
     let beside = |name, challenges: fn(String) -> Vec<String>| Attack {
         sent: Sent::Digest,
-        ..Attack::at_once(name, SYNCED, move |asked| match asked.authorization() {
-            Some(_) => synced(),
-            None => {
-                let challenges = challenges(digest("SHA-256", asked.number, ""));
-                asks(&challenges.iter().map(String::as_str).collect::<Vec<_>>())
+        ..Attack::at_once(name, SYNCED, move |asked| {
+            if asked.authorization().is_some() {
+                return synced();
             }
+            let challenges = challenges(digest("SHA-256", asked.number, ""));
+            asks(&challenges.iter().map(String::as_str).collect::<Vec<_>>())
         })
     };
     let basic = || r#"Basic realm="MMS Public API", charset="UTF-8""#.to_owned();

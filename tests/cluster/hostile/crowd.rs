@@ -128,7 +128,7 @@ async fn thousands_of_links_of_one_tenant_delay_no_other() {
     }
     let mut reasons = said(&other).await;
     while reasons != wanted {
-        assert!(begin.elapsed() < Duration::from_mins(3), "{reasons:?}");
+        assert!(begin.elapsed() < Duration::from_mins(5), "{reasons:?}");
         measured.is_done_within(MEANWHILE, "beside the crowd", 5).await;
         reasons = said(&other).await;
     }

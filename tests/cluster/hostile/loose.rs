@@ -53,9 +53,64 @@ async fn a_manifest_that_nobody_checked_leads_nowhere_else() {
     let mut measured = Beside::new(&tenant, &cloud, &operator).await;
 
     let base = allowed.base_url();
+    let rows = rows(&allowed, &other, &victim.namespace);
+    let unreadable = unreadable();
+    let create = async |name: String, n: usize, change: &Value| {
+        let mut spec = json!({"orgId": org_id(n), "baseUrl": base, "secretRef": {"name": "keys"}});
+        spec.as_object_mut().expect("a spec").extend(change.as_object().expect("a change").clone());
+        let link: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "migrationlink.dev/v1alpha1", "kind": "MigrationLink", "metadata": {"name": name}, "spec": spec,
+        }))
+        .expect("an object");
+        // The definition without rules is in force a moment after it was accepted.
+        eventually(&format!("{name} is let in: {change}"), async || {
+            let created = tenant.raw_links().create(&PostParams::default(), &link).await;
+            created.map(|link| link.name_any()).map_err(|error| error.to_string())
+        })
+        .await;
+    };
+    for (n, change) in unreadable.iter().enumerate() {
+        create(format!("unreadable-{n}"), 1000 + n, change).await;
+    }
+    for (n, (change, _)) in rows.iter().enumerate() {
+        create(format!("row-{n}"), n, change).await;
+    }
+    create("sound".to_owned(), 2000, &json!({})).await;
+    measured.is_as_quick("beside manifests that nobody checked", 20).await;
+    tenant.wait_for_ready("sound", "True", "Synced").await;
+
+    for (n, (change, may_call)) in rows.iter().enumerate() {
+        let name = format!("row-{n}");
+        let said = tenant
+            .wait_for(&name, &format!("something is said of {change}"), |link| reason(link).is_some())
+            .await;
+        let reason = reason(&said).expect("a reason");
+        println!("{}: {reason}", change.to_string().chars().take(90).collect::<String>());
+        assert!(*may_call || reason != "Synced", "{change}");
+    }
+    eventually("the unreadable are logged", async || {
+        let count = operator.log().matches("cannot be read and is left alone").count();
+        if count >= unreadable.len() { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+
+    assert_eq!(other.connections(), 0, "{}", other.text());
+    for text in [allowed.text(), operator.log(), operator.metrics().await] {
+        assert!(!text.contains("victim-") && !text.contains("canary-own"), "{text}");
+    }
+    for asked in allowed.asked() {
+        assert!(asked.header("x-canary").is_none(), "{}", asked.head);
+    }
+    asked_nobody_else(&control_plane, &victim.namespace);
+    measured.is_unharmed(MOST_MIB).await;
+    is_sound_log(&operator.log(), "text");
+}
+
+/// What is put into a sound spec, and whether keys may be sent to the allowed server for it.
+fn rows(allowed: &Server, other: &Server, victim: &str) -> Vec<(Value, bool)> {
+    let base = allowed.base_url();
     let elsewhere = other.origin().replace("http://", "");
-    let away = format!("../../../../api/v1/namespaces/{}/secrets/keys", victim.namespace);
-    // What is put into a sound spec, where, and whether keys may be sent to the allowed server for it.
+    let away = format!("../../../../api/v1/namespaces/{victim}/secrets/keys");
     let mut rows: Vec<(Value, bool)> = Vec::new();
     for id in [
         "../../../users",
@@ -106,77 +161,36 @@ async fn a_manifest_that_nobody_checked_leads_nowhere_else() {
         rows.push((json!({"caRef": {"kind": "Secret", "name": name}}), false));
         rows.push((json!({"caRef": {"kind": "ConfigMap", "name": name}}), false));
     }
-    // Not to be read at all; what is wrong with it goes into the log.
+    rows
+}
+
+/// What is not to be read at all; what is wrong with it goes into the log.
+fn unreadable() -> [Value; 6] {
     let forged = "x`\n2026-01-01T00:00:00.000000Z ERROR migrationlink_operator: forged\u{1b}[31m\u{202e}";
-    let unreadable = [
+    [
         json!({"deletionPolicy": forged}),
         json!({"driftPolicy": forged}),
         json!({"caRef": {"kind": forged, "name": 5}}),
         json!({"orgId": [forged]}),
         json!({"suspend": forged}),
         json!({ forged: forged, "orgId": 5 }),
-    ];
-    let create = async |name: String, n: usize, change: &Value| {
-        let mut spec = json!({"orgId": org_id(n), "baseUrl": base, "secretRef": {"name": "keys"}});
-        spec.as_object_mut().expect("a spec").extend(change.as_object().expect("a change").clone());
-        let link: DynamicObject = serde_json::from_value(json!({
-            "apiVersion": "migrationlink.dev/v1alpha1", "kind": "MigrationLink", "metadata": {"name": name}, "spec": spec,
-        }))
-        .expect("an object");
-        // The definition without rules is in force a moment after it was accepted.
-        eventually(&format!("{name} is let in: {change}"), async || {
-            let created = tenant.raw_links().create(&PostParams::default(), &link).await;
-            created.map(|link| link.name_any()).map_err(|error| error.to_string())
-        })
-        .await;
-    };
-    for (n, change) in unreadable.iter().enumerate() {
-        create(format!("unreadable-{n}"), 1000 + n, change).await;
-    }
-    for (n, (change, _)) in rows.iter().enumerate() {
-        create(format!("row-{n}"), n, change).await;
-    }
-    create("sound".to_owned(), 2000, &json!({})).await;
-    measured.is_as_quick("beside manifests that nobody checked", 20).await;
-    tenant.wait_for_ready("sound", "True", "Synced").await;
+    ]
+}
 
-    let ready = |link: &MigrationLink| {
-        let conditions = link.status.as_ref().and_then(|status| status.conditions.clone());
-        conditions
-            .and_then(|conditions| conditions.of(ConditionType::Ready).map(|ready| ready.reason.clone()))
-    };
-    for (n, (change, may_call)) in rows.iter().enumerate() {
-        let name = format!("row-{n}");
-        let said = tenant
-            .wait_for(&name, &format!("something is said of {change}"), |link| ready(link).is_some())
-            .await;
-        let reason = ready(&said).expect("a reason");
-        println!("{}: {reason}", change.to_string().chars().take(90).collect::<String>());
-        assert!(*may_call || reason != "Synced", "{change}");
-    }
-    eventually("the unreadable are logged", async || {
-        let count = operator.log().matches("cannot be read and is left alone").count();
-        if count >= unreadable.len() { Ok(()) } else { Err(count.to_string()) }
-    })
-    .await;
+fn reason(link: &MigrationLink) -> Option<String> {
+    let conditions = link.status.as_ref()?.conditions.as_ref()?;
+    conditions.of(ConditionType::Ready).map(|ready| ready.reason.clone())
+}
 
-    assert_eq!(other.connections(), 0, "{}", other.text());
-    for text in [allowed.text(), operator.log(), operator.metrics().await] {
-        assert!(!text.contains("victim-") && !text.contains("canary-own"), "{text}");
-    }
-    for asked in allowed.asked() {
-        assert!(asked.header("x-canary").is_none(), "{}", asked.head);
-    }
-    // Every request of the operator in the API server's own words.
+/// Every request of the operator in the API server's own words.
+fn asked_nobody_else(control_plane: &ControlPlane, victim: &str) {
     let audit = fs::read_to_string(control_plane.dir().join("audit.log")).expect("the audit log");
     let user = user("migrationlink-system");
     let own = audit.lines().filter(|line| line.contains(&user));
-    let mut reads = 0;
-    for line in own.filter(|line| line.contains("\"verb\":\"get\"") && !line.contains("leases")) {
-        reads += 1;
-        assert!(!line.contains(&victim.namespace) && !line.contains(".."), "{line}");
+    let gets: Vec<_> =
+        own.filter(|line| line.contains("\"verb\":\"get\"") && !line.contains("leases")).collect();
+    assert!(!gets.is_empty(), "{audit}");
+    for line in gets {
+        assert!(!line.contains(victim) && !line.contains(".."), "{line}");
     }
-    assert!(reads > 0, "{audit}");
-    measured.is_unharmed(MOST_MIB).await;
-    is_sound_log(&operator.log(), "text");
 }

@@ -185,20 +185,19 @@ pub fn is_sound_log(log: &str, format: &str) {
     assert_eq!(rest, "", "the last line is whole");
     for line in whole.split('\n') {
         is_plain(line);
-        let sound = match format {
-            "json" => serde_json::from_str::<Value>(line).is_ok_and(|line| {
+        let sound = if format == "json" {
+            serde_json::from_str::<Value>(line).is_ok_and(|line| {
                 ["timestamp", "level", "target"].iter().all(|field| line[field].is_string())
-            }),
+            })
+        } else {
             // 2026-01-01T00:00:00.000000Z  INFO migrationlink_operator: …
-            _ => {
-                let mut words = line.split_whitespace();
-                let time = words.next().unwrap_or_default();
-                let level = words.next().unwrap_or_default();
-                time.len() == 27
-                    && time.starts_with("20")
-                    && time.ends_with('Z')
-                    && ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"].contains(&level)
-            }
+            let mut words = line.split_whitespace();
+            let time = words.next().unwrap_or_default();
+            let level = words.next().unwrap_or_default();
+            time.len() == 27
+                && time.starts_with("20")
+                && time.ends_with('Z')
+                && ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"].contains(&level)
         };
         assert!(sound, "{line:?}");
     }
