@@ -1,6 +1,7 @@
 //! Logs: one line per event to standard error, with a hard cap on what other crates may say.
 
-use std::io::{IsTerminal, stderr};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write, stderr};
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -87,19 +88,62 @@ fn subscriber(
     filter: LogFilter,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> impl Subscriber + Send + Sync {
-    let lines = fmt::layer().with_writer(writer);
+    let colours = format == LogFormat::Text && stderr().is_terminal();
+    let lines = fmt::layer().with_writer(OneLine { writer, colours });
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
-        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Text => lines.with_ansi(colours).boxed(),
     };
     registry().with(caps).with(filter.0).with(lines)
+}
+
+/// Keeps each event on a line of its own: what a tenant or a server wrote may get into a message, and must not begin another line,
+/// move a cursor or turn the direction of writing.
+struct OneLine<W> {
+    writer: W,
+    /// The escapes that colour the line are its own; tracing-subscriber takes out all others.
+    colours: bool,
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for OneLine<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OneLine { writer: self.writer.make_writer(), colours: self.colours }
+    }
+}
+
+/// Each event comes as one piece.
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
+        let mut escaped = String::with_capacity(event.len());
+        for c in line.chars() {
+            if is_foreign(c) && !(self.colours && c == '\u{1b}') {
+                // The form that is good in JSON as well.
+                write!(escaped, "\\u{:04x}", u32::from(c)).map_err(io::Error::other)?;
+            } else {
+                escaped.push(c);
+            }
+        }
+        escaped.push('\n');
+        self.writer.write_all(escaped.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn is_foreign(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     use k8s_openapi::api::core::v1::Secret;
@@ -174,6 +218,25 @@ mod tests {
         let line = logged(caps(), LogFormat::Text, "info", log);
         assert!(line.ends_with("synced link=\"payments/payments\"\n"), "{line}");
         assert!(!line.contains('\u{1b}'), "no colours where standard error is no terminal: {line:?}");
+    }
+
+    #[test]
+    fn nothing_in_an_event_begins_another_line_or_moves_a_cursor() {
+        let foreign = "x\r\n2026 ERROR forged\u{1b}[2J\u{7f}\u{9b}31m\u{202e}\u{2028}\0";
+        let log = || {
+            tracing::warn!(link = foreign, other = %foreign, "{foreign}");
+            tracing::warn!("next");
+        };
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let text = logged(caps(), format, "info", log);
+            let lines: Vec<_> = text.split('\n').collect();
+            assert_eq!(lines.len(), 3, "{text:?}");
+            assert!(lines[1].contains("next") && lines[2].is_empty(), "{text:?}");
+            assert!(!lines[0].chars().any(is_foreign), "{text:?}");
+        }
+        let line = logged(caps(), LogFormat::Json, "info", log);
+        let line: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+        assert_eq!(line["message"], foreign, "it is escaped, and nothing is lost");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{MANAGER, MigrationLink, MigrationLinkStatus};
+use crate::api::{MANAGER, MigrationLink, MigrationLinkStatus, rules};
 use crate::decision::Link;
 use crate::leader::Claim;
 use crate::metrics::{Metrics, Outcome};
@@ -75,7 +75,7 @@ impl Kubernetes {
     /// # Errors
     /// [`KubernetesError`]; `NotFound` when there is none of this name.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Secret, KubernetesError> {
-        self.read("get_secret", "get on secrets", self.input(namespace, name)).await
+        self.input("get_secret", "get on secrets", namespace, name).await
     }
 
     /// Reads a ConfigMap.
@@ -83,17 +83,30 @@ impl Kubernetes {
     /// # Errors
     /// [`KubernetesError`]; `NotFound` when there is none of this name.
     pub async fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMap, KubernetesError> {
-        self.read("get_configmap", "get on configmaps", self.input(namespace, name)).await
+        self.input("get_configmap", "get on configmaps", namespace, name).await
     }
 
-    /// Gets an object that may be large: few at the same time.
-    async fn input<K>(&self, namespace: &str, name: &str) -> kube::Result<K>
+    /// Gets an object that may be large: few at the same time. What is no name is none of an object, and is not put into a URL,
+    /// where it might be a path to somebody else's.
+    async fn input<K>(
+        &self,
+        operation: &'static str,
+        right: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<K, KubernetesError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
-        // Never closed, so that there is always a permit in the end.
-        let _permit = self.reading.acquire().await;
-        Api::namespaced(self.client.clone(), namespace).get(name).await
+        if !(rules::OBJECT_NAME.holds)(name) {
+            return Err(KubernetesError::NotFound);
+        }
+        let get = async {
+            // Never closed, so that there is always a permit in the end.
+            let _permit = self.reading.acquire().await;
+            Api::namespaced(self.client.clone(), namespace).get(name).await
+        };
+        self.read(operation, right, get).await
     }
 
     /// Reads a link.

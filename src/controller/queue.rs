@@ -1,4 +1,5 @@
-//! Which link is worked on next: each at its time, the urgent ones first, none twice at once.
+//! Which link is worked on next: each at its time, the urgent ones first, none twice at once. Among those that are as urgent the
+//! namespaces take turns: nobody waits for all that another tenant has just created.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,14 +34,31 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct State {
     entries: HashMap<Key, Entry>,
-    /// One lane for each urgency, ordered by time and then by arrival.
+    /// One lane for each urgency, ordered by round, then by time, and then by arrival.
     lanes: [BTreeMap<Place, Key>; 3],
+    /// For each lane the rounds that are given out.
+    rounds: [Rounds; 3],
     arrivals: u64,
     turns: u64,
     in_flight: usize,
 }
 
-type Place = (Instant, u64);
+/// Where a link stands in its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    round: u64,
+    time: Instant,
+    arrival: u64,
+}
+
+/// In each round every namespace has one turn. What waits for its time has no round: it comes at that time.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// The one that is on.
+    now: u64,
+    /// The last one in which a namespace has a place.
+    last: HashMap<String, u64>,
+}
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -99,7 +117,7 @@ impl Queue {
     pub fn overdue(&self) -> Duration {
         let now = Instant::now();
         let state = self.lock();
-        let oldest = state.lanes.iter().filter_map(|lane| lane.keys().next()).map(|place| place.0).min();
+        let oldest = state.lanes.iter().flat_map(BTreeMap::keys).map(|place| place.time).min();
         oldest.map_or(Duration::ZERO, |time| now.saturating_duration_since(time))
     }
 
@@ -118,22 +136,29 @@ impl State {
         }
         match entry.place {
             // Due already and at least as urgent: it keeps its place in the row.
-            Some((before, (time, _))) if time <= now && before <= urgency => {}
+            Some((before, place)) if place.time <= now && before <= urgency => {}
             _ => self.put(key, urgency, now),
         }
     }
 
     fn take(&mut self, now: Instant) -> Option<(Key, Urgency)> {
         self.turns = self.turns.wrapping_add(1);
-        let due = |lane: &BTreeMap<Place, Key>| lane.keys().next().copied().filter(|(time, _)| *time <= now);
+        let due = |lane: &BTreeMap<Place, Key>| lane.keys().next().copied().filter(|place| place.time <= now);
         let heads: Vec<(usize, Place)> =
             self.lanes.iter().enumerate().filter_map(|(index, lane)| Some((index, due(lane)?))).collect();
         let (index, place) = if self.turns.is_multiple_of(FAIR_TURN) {
-            heads.into_iter().min_by_key(|(_, place)| *place)?
+            heads.into_iter().min_by_key(|(_, place)| (place.time, place.arrival))?
         } else {
             heads.into_iter().next()?
         };
-        let key = self.lanes.get_mut(index)?.remove(&place)?;
+        let lane = self.lanes.get_mut(index)?;
+        let key = lane.remove(&place)?;
+        let rounds = self.rounds.get_mut(index)?;
+        if lane.is_empty() {
+            *rounds = Rounds::default();
+        } else {
+            rounds.now = place.round;
+        }
         let entry = self.entries.entry(key.clone()).or_default();
         let urgency = entry.place.take().map_or(Urgency::Routine, |(urgency, _)| urgency);
         entry.running = true;
@@ -156,7 +181,12 @@ impl State {
 
     fn put(&mut self, key: &Key, urgency: Urgency, time: Instant) {
         self.arrivals = self.arrivals.wrapping_add(1);
-        let place = (time, self.arrivals);
+        // A check is due at its time and not before its turn: there are only as many as links, each once an interval.
+        let round = match urgency {
+            Urgency::Routine => 0,
+            Urgency::Change | Urgency::Backlog => self.rounds(urgency).give(&key.namespace),
+        };
+        let place = Place { round, time, arrival: self.arrivals };
         let entry = self.entries.entry(key.clone()).or_default();
         if let Some((before, old)) = entry.place.replace((urgency, place)) {
             self.lane(before).remove(&old);
@@ -166,15 +196,36 @@ impl State {
 
     fn lane(&mut self, urgency: Urgency) -> &mut BTreeMap<Place, Key> {
         let [change, backlog, routine] = &mut self.lanes;
-        match urgency {
-            Urgency::Change => change,
-            Urgency::Backlog => backlog,
-            Urgency::Routine => routine,
-        }
+        of(urgency, change, backlog, routine)
+    }
+
+    fn rounds(&mut self, urgency: Urgency) -> &mut Rounds {
+        let [change, backlog, routine] = &mut self.rounds;
+        of(urgency, change, backlog, routine)
     }
 
     fn upcoming(&self) -> Option<Instant> {
-        self.lanes.iter().filter_map(|lane| lane.keys().next()).map(|place| place.0).min()
+        self.lanes.iter().filter_map(|lane| lane.keys().next()).map(|place| place.time).min()
+    }
+}
+
+impl Rounds {
+    /// The next round in which the namespace has no place yet.
+    fn give(&mut self, namespace: &str) -> u64 {
+        if let Some(last) = self.last.get_mut(namespace) {
+            *last = self.now.max(last.wrapping_add(1));
+            return *last;
+        }
+        self.last.insert(namespace.to_owned(), self.now);
+        self.now
+    }
+}
+
+fn of<T>(urgency: Urgency, change: T, backlog: T, routine: T) -> T {
+    match urgency {
+        Urgency::Change => change,
+        Urgency::Backlog => backlog,
+        Urgency::Routine => routine,
     }
 }
 
@@ -218,6 +269,27 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| take(&queue)).collect();
         let turn = order.iter().position(|name| name == "check").unwrap();
         assert!(turn < 8, "{turn}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_all_that_another_namespace_has_changed() {
+        for urgency in [Urgency::Change, Urgency::Backlog] {
+            let queue = Queue::default();
+            let wake = |namespace: &str, name: usize| {
+                queue.wake(&Key { namespace: namespace.into(), name: name.to_string() }, urgency);
+            };
+            let take =
+                || queue.next().now_or_never().map(|(key, _)| format!("{}{}", key.namespace, key.name));
+            (0..1000).for_each(|n| wake("crowd", n));
+            let first: Vec<_> = std::iter::from_fn(take).take(500).collect();
+            assert_eq!(first.last().map(String::as_str), Some("crowd499"));
+            wake("a", 0);
+            wake("a", 1);
+            wake("b", 0);
+            let next: Vec<_> = std::iter::from_fn(take).take(6).collect();
+            assert_eq!(next, ["a0", "b0", "crowd500", "a1", "crowd501", "crowd502"]);
+            assert_eq!(std::iter::from_fn(take).count(), 1000 - 503);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -322,9 +322,13 @@ impl Link {
     }
 }
 
-/// An annotation's value as it goes into the status: a long one as its hash.
+/// An annotation's value as it goes into the status: a long one as its hash, and so one that the API server would not take: it reads
+/// what is applied as YAML, which has no control characters and knows more line breaks than JSON.
 fn shortened(value: &str) -> String {
-    if value.chars().count() <= LONGEST_MARK {
+    let is_plain = |c: char| {
+        !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
+    if value.chars().count() <= LONGEST_MARK && value.chars().all(is_plain) {
         return value.to_owned();
     }
     let digest = Sha256::digest(value.as_bytes());

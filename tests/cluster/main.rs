@@ -22,6 +22,7 @@ mod drift;
 mod duplicates;
 mod failures;
 mod gitops;
+mod hostile;
 mod inputs;
 mod killed;
 mod leader;

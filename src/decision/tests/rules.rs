@@ -307,7 +307,7 @@ fn an_outcome_is_recorded_before_everything_else() {
 }
 
 #[test]
-fn long_annotation_values_are_kept_as_a_hash_and_empty_ones_are_none() {
+fn annotation_values_that_are_long_or_no_plain_text_are_kept_as_a_hash_and_empty_ones_are_none() {
     let observed = |value: &str| {
         let resource = serde_json::from_value(serde_json::json!({
             "apiVersion": "migrationlink.dev/v1alpha1", "kind": "MigrationLink",
@@ -326,6 +326,10 @@ fn long_annotation_values_are_kept_as_a_hash_and_empty_ones_are_none() {
     let hash = long.reconcile_at.unwrap();
     assert!(hash.starts_with("sha256:") && hash.len() == 7 + 64, "{hash}");
     assert_ne!(Some(hash), observed(&"y".repeat(129)).reconcile_at);
+    // What the API server does not take in an apply, or would change.
+    for value in ["a\nb", "\u{1b}[2J", "\u{7f}", "\u{9b}31m", "a\u{85}b", "a\u{2028}b", "\u{feff}"] {
+        assert!(observed(value).reconcile_at.unwrap().starts_with("sha256:"), "{value:?}");
+    }
     assert_eq!(observed("").reconcile_at, None);
     assert!(observed("true").paused && !observed("True").paused && !observed("").paused);
 }

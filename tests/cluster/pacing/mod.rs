@@ -21,7 +21,7 @@ use crate::support::{Cloud, Operator, OperatorBuilder, Tenant, eventually, link_
 /// So long a change may take until the status tells its effect, whatever else there is to do.
 const PROMPT: Duration = Duration::from_secs(2);
 /// Held by the tests with thousands of links: they would measure each other.
-static THOUSANDS: Mutex<()> = Mutex::const_new(());
+pub static THOUSANDS: Mutex<()> = Mutex::const_new(());
 /// Requests of the administrator at the same time.
 const AT_ONCE: usize = 16;
 

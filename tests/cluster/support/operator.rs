@@ -253,9 +253,14 @@ impl Operator<'_> {
 
     /// Sends it a signal: `STOP` freezes it until `CONT`.
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("the operator runs");
+        let pid = self.pid();
         let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status().await;
         assert!(sent.expect("a shell sends signals").success());
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the operator runs")
     }
 
     /// Ends it as a crash does (SIGKILL).
