@@ -162,13 +162,18 @@ fn call(view: &View<'_>) -> Option<Step> {
     (wants_poll(view) || keys_changed(view, &fingerprints.keys)).then_some(Step::Poll)
 }
 
-/// With the policy `Delete` and nothing accepted before, a crash during the POST must not leave a link behind that nobody
-/// remembers. The generation stays what it was: nothing reads as done.
+/// A crash during a POST must not hide its effect. With the policy `Delete` and nothing accepted before, it would leave a link
+/// behind that nobody remembers; and where another token was accepted, one that is in force although the Secret holds the
+/// accepted one again. The generation stays what it was: nothing reads as done.
 fn announce(view: &View<'_>, fingerprints: &Fingerprints) -> Option<Step> {
     let mut status = view.link.status.clone();
     let record = status.link.get_or_insert_default();
-    let remembered = record.token_fingerprint.is_some() || record.sent.is_some();
-    if !view.link.deletes() || remembered {
+    let wanted = match &record.token_fingerprint {
+        None => view.link.deletes(),
+        Some(accepted) => *accepted != fingerprints.token,
+    };
+    // What is remembered as sent already makes that the next decision sends, whatever the Secret holds by then.
+    if !wanted || record.sent.is_some() {
         return None;
     }
     record.sent = Some(fingerprints.token.clone());

@@ -255,7 +255,9 @@ impl Kind {
         if self.is_list() {
             faults.push((Phase::Effect, Older));
         }
-        let after = [Crash, Timeout, Reset, Cut, Slow].into_iter().chain(statuses());
+        // That a POST or DELETE had an effect and was refused is a lie as well.
+        let truthful = |fault: &Fault| !matches!((self, fault), (Self::Post | Self::Delete, Status(code)) if *code < 500);
+        let after = [Crash, Timeout, Reset, Cut, Slow].into_iter().chain(statuses()).filter(truthful);
         faults.extend(after.map(|fault| (Phase::Effect, fault)));
         faults.push((Phase::Answer, Crash));
         faults
