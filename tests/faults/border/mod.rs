@@ -276,4 +276,4 @@ impl fmt::Display for Point {
     }
 }
 
-pub use name::parse;
+pub use name::{ALL_KINDS, parse};

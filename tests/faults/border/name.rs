@@ -37,6 +37,17 @@ const FAULTS: [(Fault, &str); 8] = [
     (Fault::Swapped, "swapped"),
 ];
 
+/// Every kind there is.
+pub const ALL_KINDS: [Kind; KINDS.len()] = {
+    let mut all = [Kind::ListLinks; KINDS.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = KINDS[at].0;
+        at += 1;
+    }
+    all
+};
+
 pub(super) fn kind(kind: Kind) -> &'static str {
     name(&KINDS, kind).unwrap_or_default()
 }
