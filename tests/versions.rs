@@ -54,8 +54,7 @@ fn direct(go_mod: &str) -> BTreeSet<(String, String)> {
             ("", "tool", "(") => block = "tool",
             ("", "require", "(") => block = "require",
             ("", "replace" | "exclude", "(") => block = "other",
-            ("", "tool", package) => tools.push(package.to_owned()),
-            ("tool", package, _) => tools.push(package.to_owned()),
+            ("", "tool", package) | ("tool", package, _) => tools.push(package.to_owned()),
             ("", "require", rest) | ("require", _, rest) => {
                 let requirement = if block.is_empty() { rest } else { line };
                 let (requirement, comment) = requirement.split_once(" // ").unwrap_or((requirement, ""));
