@@ -14,9 +14,12 @@ mod conform;
 mod generated;
 mod install;
 mod installed;
+mod quickstart;
 mod secrets;
 #[path = "../cluster/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with tests/cluster")]
 mod support;
 mod table;
 mod tools;
+mod uninstall;
+mod upgrade;
