@@ -1,13 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-image image unit fuzz check format lint generated docs deny workflows generate prerequisites
+.PHONY: help demo test test-deploy test-image test-long image unit fuzz check format lint generated docs deny workflows generate prerequisites
 MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 CRD := crds/migrationlinks.yaml
 SCHEMA := deploy/schemas/migrationlink.dev/migrationlink_v1alpha1.json
 
-# The tests that need a control plane are one program, tests/cluster/main.rs. Every other program under tests/ needs none.
+# The tests that need a control plane are two programs, tests/cluster and tests/deploy. Every other program under tests/ needs none.
 programs := $(wildcard tests/*.rs simulator/tests/*.rs) $(patsubst %/main.rs,%,$(wildcard tests/*/main.rs simulator/tests/*/main.rs))
-unit_tests := $(patsubst %,--test %,$(filter-out cluster,$(basename $(notdir $(programs)))))
+unit_tests := $(patsubst %,--test %,$(filter-out cluster deploy,$(basename $(notdir $(programs)))))
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,11 @@ demo: prerequisites ## the operator on a real API server, step by step; ends wit
 test: prerequisites ## every test, those on a real API server included
 	@tests/controlplane/obtain >/dev/null
 	$(CARGO) test --workspace --locked
+
+test-deploy: prerequisites ## the tests of what is under deploy/: chart, manifests, documented commands
+	@tests/controlplane/obtain >/dev/null
+	@for tool in helm kubeconform; do tests/tools/obtain $$tool >/dev/null || exit 1; done
+	$(CARGO) test --locked --test deploy
 
 test-long: export MIGRATIONLINK_LONG = 1
 test-long: test ## every test, those that search with far more cases: hours
@@ -58,7 +63,7 @@ deny:
 workflows:
 	@"$$(tests/tools/obtain actionlint)" -color=false
 
-generate: ## writes the files that are made from the code
+generate: ## writes the files that are made from the code and from the chart
 	@mkdir -p $(dir $(CRD))
 	$(CARGO) run --quiet --locked -- crd > $(CRD).new
 	@mv $(CRD).new $(CRD)
@@ -66,6 +71,7 @@ generate: ## writes the files that are made from the code
 	$(CARGO) run --quiet --locked --example schema > $(SCHEMA).new
 	@mv $(SCHEMA).new $(SCHEMA)
 	MIGRATIONLINK_CAPTURE=1 $(CARGO) test --quiet --locked --lib captured
+	MIGRATIONLINK_GENERATE=1 $(CARGO) test --quiet --locked --test deploy generated::what_is_made
 
 prerequisites:
 	@tests/controlplane/prerequisites

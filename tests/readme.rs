@@ -90,9 +90,10 @@ fn the_table_of_flags_is_that_of_the_program() {
 fn every_flag_of_the_operator_in_the_text_exists() {
     let help =
         config::parse(["run".into(), "--help".into()], |_| None).expect_err("a call for help").to_string();
-    // Of kubectl and cargo.
+    // Of kubectl, helm and cargo.
     let others = [
         "bin",
+        "create-namespace",
         "duration",
         "flatten",
         "field-selector",
@@ -106,6 +107,7 @@ fn every_flag_of_the_operator_in_the_text_exists() {
         "namespace",
         "overwrite",
         "release",
+        "set",
         "timeout",
         "type",
         "current",

@@ -150,7 +150,8 @@ impl ControlPlane {
         self.run(Command::new("sh").args(["-c", line]).env_clear().env("PATH", path), "")
     }
 
-    fn run(&self, command: &mut Command, stdin: &str) -> Output {
+    /// Runs a program as the administrator.
+    pub fn run(&self, command: &mut Command, stdin: &str) -> Output {
         let mut child = command
             .env("KUBECONFIG", self.dir.join("kubeconfig"))
             .env("KUBECACHEDIR", self.dir.join("kubectl-cache"))

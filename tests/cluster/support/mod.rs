@@ -16,7 +16,8 @@ mod world;
 pub use audit::Requests;
 #[allow(unused_imports, reason = "each test file takes what it needs")]
 pub use cloud::{Calls, Cloud, PRIVATE_KEY, PUBLIC_KEY};
-pub use controlplane::ControlPlane;
+#[allow(unused_imports, reason = "each test file takes what it needs")]
+pub use controlplane::{ControlPlane, Output};
 pub use diary::{Diary, Page};
 pub use front::{Fault, Front};
 pub use ledger::{EVENT, Ledger, READ_SECRET, WRITE_STATUS};

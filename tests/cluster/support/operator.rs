@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::audit::Requests;
 use super::controlplane::ControlPlane;
-use super::rbac::{Rights, SERVICE_ACCOUNT, user};
+use super::rbac::Rights;
 use super::tenant::Tenant;
 use super::wait::{PATIENCE, eventually};
 
@@ -99,6 +99,14 @@ impl<'a> OperatorBuilder<'a> {
         self
     }
 
+    /// As something else has installed it: under this ServiceAccount, with these arguments and no others. Grants nothing.
+    #[allow(dead_code, reason = "tests/deploy has it")]
+    pub fn installed(mut self, namespace: &str, account: &str, args: Vec<String>) -> Self {
+        self.rights = Rights::installed(namespace, account);
+        self.args = args;
+        self
+    }
+
     /// Starts it, and waits until it is ready.
     pub async fn start(self) -> Operator<'a> {
         let mut operator = self.spawn().await;
@@ -151,7 +159,7 @@ impl<'a> OperatorBuilder<'a> {
             let _ = child.start_kill();
             panic!("a shell is needed to watch the operator: {error}")
         });
-        let user = user(&self.rights.home);
+        let user = self.rights.user();
         let control_plane = self.tenant.control_plane;
         Operator { control_plane, user, log, probes, metrics, child, watchdog }
     }
@@ -161,7 +169,7 @@ impl<'a> OperatorBuilder<'a> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let accounts: Api<ServiceAccount> = Api::namespaced(self.tenant.client.clone(), &self.rights.home);
         let ask = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
-        let answer = accounts.create_token_request(SERVICE_ACCOUNT, &PostParams::default(), &ask).await;
+        let answer = accounts.create_token_request(&self.rights.account, &PostParams::default(), &ask).await;
         let token = answer.expect("a token").status.expect("a token").token;
         let control_plane = self.tenant.control_plane;
         let mut cluster = control_plane.kubeconfig().clusters[0].cluster.clone().expect("a cluster");

@@ -21,6 +21,8 @@ pub struct Rights {
     shipped: Vec<Grant>,
     /// Namespace of the ServiceAccount.
     pub home: String,
+    /// Name of the ServiceAccount.
+    pub account: String,
 }
 
 /// A right and where it holds.
@@ -48,9 +50,19 @@ impl Rights {
         Self::new(&read("rbac.yaml"), SHIPPED_NAMESPACE)
     }
 
+    /// Whatever this ServiceAccount has been given.
+    pub fn installed(home: &str, account: &str) -> Self {
+        Self {
+            manifests: Vec::new(),
+            shipped: Vec::new(),
+            home: home.to_owned(),
+            account: account.to_owned(),
+        }
+    }
+
     fn new(text: &str, home: &str) -> Self {
-        let manifests = serde_saphyr::from_multiple(text).expect("the shipped manifests are YAML");
-        let mut rights = Self { manifests, shipped: Vec::new(), home: home.to_owned() };
+        let mut rights = Self::installed(home, SERVICE_ACCOUNT);
+        rights.manifests = serde_saphyr::from_multiple(text).expect("the shipped manifests are YAML");
         rights.shipped = rights.grants();
         rights
     }
@@ -105,6 +117,11 @@ impl Rights {
         }
     }
 
+    /// The name of the ServiceAccount at the API server.
+    pub fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.home, self.account)
+    }
+
     async fn review(&self, client: &Client, grant: &Grant) -> bool {
         let (group, resource, verb) = &grant.right;
         let (resource, subresource) = match resource.split_once('/') {
@@ -113,7 +130,7 @@ impl Rights {
         };
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
-                user: Some(user(&self.home)),
+                user: Some(self.user()),
                 resource_attributes: Some(ResourceAttributes {
                     group: Some(group.clone()),
                     resource: Some(resource.to_owned()),

@@ -1,0 +1,145 @@
+//! The way out, with the commands of docs/install.md: in its order, and once the operator is gone already.
+
+use std::sync::mpsc;
+use std::{fs, future, thread};
+
+use kube::api::ListParams;
+use migrationlink_operator::api::{DeletionPolicy, FINALIZER, MigrationLinkSpec};
+use serde_json::{Value, json};
+use tokio::runtime;
+
+use crate::install::{CRD, bare, helm_installs, served};
+use crate::installed::installed;
+use crate::support::{Cloud, ControlPlane, ORG_ID, Operator, Tenant, link_spec};
+use crate::tools::{NAMESPACE, RELEASE, ROOT, helm_does, tool};
+
+const SECOND: &str = "5f0d1e2a3b4c5d6e7f805678";
+
+/// The shell block of docs/install.md that follows this heading, one command a paragraph.
+pub fn commands(file: &str, heading: &str) -> Vec<String> {
+    let text = fs::read_to_string(format!("{ROOT}/{file}")).unwrap();
+    let (_, section) =
+        text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{file} has no {heading}"));
+    let (_, block) = section.split_once("```sh\n").expect("a shell block");
+    let (block, _) = block.split_once("```").expect("the end of the block");
+    block.split("\n\n").map(|command| command.trim().to_owned()).collect()
+}
+
+/// A Cloud Manager that answers while the test's own thread waits for a command. It ends with the process.
+pub fn cloud_apart() -> Cloud {
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            assert!(give.send(Cloud::start().await).is_ok(), "the test waits for it");
+            future::pending::<()>().await;
+        });
+    });
+    take.recv().expect("Cloud Manager listens")
+}
+
+/// Types a command, with helm where a shell finds it.
+pub fn types(control_plane: &ControlPlane, command: &str) -> String {
+    let helm = tool("helm");
+    let home = control_plane.dir().join("helm");
+    let line = format!(
+        "set -e; export PATH='{}':$PATH HELM_CACHE_HOME='{home}' HELM_CONFIG_HOME='{home}' HELM_DATA_HOME='{home}'; cd '{dir}'\n{command}",
+        helm.parent().unwrap().display(),
+        home = home.display(),
+        dir = control_plane.dir().display(),
+    );
+    let output = control_plane.shell(&line);
+    assert!(output.success, "{command}\n{}{}", output.stdout, output.stderr);
+    output.stdout
+}
+
+/// A release with two links that are SYNCED, one of each policy.
+async fn with_links(tenant: &Tenant<'_>, cloud: &Cloud) {
+    cloud.add_organization(SECOND);
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
+    for (name, org_id, policy) in
+        [("stays", ORG_ID, DeletionPolicy::Retain), ("goes", SECOND, DeletionPolicy::Delete)]
+    {
+        let spec = MigrationLinkSpec {
+            org_id: org_id.to_owned(),
+            deletion_policy: policy,
+            ..link_spec(&cloud.base_url())
+        };
+        tenant.create_link(name, spec).await;
+        tenant.wait_for_ready(name, "True", "Synced").await;
+    }
+}
+
+async fn release<'a>(tenant: &'a Tenant<'a>) -> Operator<'a> {
+    installed(tenant, NAMESPACE, RELEASE).await.start().await
+}
+
+fn linked(cloud: &Cloud, org_id: &str) -> bool {
+    cloud.simulator.link_token(org_id).is_some()
+}
+
+#[tokio::test]
+async fn in_the_documented_order_the_remote_is_left_as_the_policies_say() {
+    let control_plane = bare();
+    let cloud = cloud_apart();
+    helm_installs(&control_plane, &json!({"allowedOrigins": [cloud.origin()]}));
+    served(&control_plane).await;
+    let tenant = Tenant::on(&control_plane).await;
+    let mut operator = release(&tenant).await;
+    with_links(&tenant, &cloud).await;
+    let steps = commands("docs/install.md", "### Remove it");
+    let [links, helm, crd] = &steps[..] else { panic!("{steps:?}") };
+    types(&control_plane, links);
+    assert_eq!(tenant.links().list(&ListParams::default()).await.unwrap().items.len(), 0);
+    assert!(linked(&cloud, ORG_ID), "Retain leaves the link");
+    assert!(!linked(&cloud, SECOND), "Delete removes the link");
+    types(&control_plane, helm);
+    assert_eq!(operator.stop().await, Some(0));
+    types(&control_plane, crd);
+    assert!(!control_plane.kubectl(&["get", "crd", CRD], "").success);
+    let left = control_plane.kubectl(
+        &[
+            "get",
+            "deployments,clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts",
+            "-A",
+            "-o",
+            "name",
+        ],
+        "",
+    );
+    assert!(left.success && !left.stdout.contains("migrationlink-operator"), "{}", left.stdout);
+}
+
+/// Only the links that are to be removed remotely are held, only by us, and one command frees them; what others hold they hold on.
+#[tokio::test]
+async fn once_the_operator_is_gone_one_command_frees_what_it_held() {
+    let control_plane = bare();
+    let cloud = cloud_apart();
+    helm_installs(&control_plane, &json!({"allowedOrigins": [cloud.origin()]}));
+    served(&control_plane).await;
+    let tenant = Tenant::on(&control_plane).await;
+    let mut operator = release(&tenant).await;
+    with_links(&tenant, &cloud).await;
+    helm_does(&control_plane, &["uninstall", RELEASE, "-n", NAMESPACE], &Value::Null);
+    assert_eq!(operator.stop().await, Some(0));
+    let others = "example.com/held";
+    tenant.edit_link("goes", json!({"metadata": {"finalizers": [others, FINALIZER]}})).await;
+    let deleted = control_plane.kubectl(&["delete", "migrationlinks", "--all", "-A", "--wait=false"], "");
+    assert!(deleted.success, "{}", deleted.stderr);
+    tenant.gone("stays").await;
+    let held = tenant.link("goes").await;
+    assert!(held.metadata.deletion_timestamp.is_some());
+
+    let [free] = &commands("docs/install.md", "### When the operator is gone already")[..] else {
+        panic!("one command")
+    };
+    cloud.simulator.clear_journal();
+    types(&control_plane, free);
+    assert_eq!(tenant.link("goes").await.metadata.finalizers, Some(vec![others.to_owned()]));
+    tenant.edit_link("goes", json!({"metadata": {"finalizers": null}})).await;
+    tenant.gone("goes").await;
+    assert!(linked(&cloud, ORG_ID) && linked(&cloud, SECOND), "nobody called");
+    assert_eq!(cloud.simulator.journal().len(), 0);
+    // A second time there is nothing to do, and that is no failure.
+    types(&control_plane, free);
+}

@@ -1,0 +1,213 @@
+//! From one release to the next and back: nothing is lost, and nothing is called.
+
+use std::fs;
+
+use migrationlink_operator::api::{DeletionPolicy, FINALIZER, MigrationLinkSpec};
+use serde_json::{Value, json};
+
+use crate::install::{helm_installs, link, served};
+use crate::installed::installed;
+use crate::support::{Cloud, ControlPlane, Ledger, Operator, Tenant, eventually, link_spec};
+use crate::tools::{NAMESPACE, RELEASE, ROOT, kubectl_does};
+
+/// The CustomResourceDefinition of each release, oldest first: `tests/deploy/released/VERSION.yaml`.
+fn released() -> Vec<(String, Value)> {
+    let mut found: Vec<_> = fs::read_dir(format!("{ROOT}/tests/deploy/released"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    found.sort_by_key(|path| {
+        let version = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        version.split('.').map(|part| part.parse::<u32>().expect("VERSION.yaml")).collect::<Vec<_>>()
+    });
+    let read = |path: std::path::PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path.display().to_string(), serde_saphyr::from_str(&text).unwrap())
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// What the code says now.
+fn current() -> Value {
+    serde_saphyr::from_str(&migrationlink_operator::api::crd_yaml().unwrap()).unwrap()
+}
+
+fn schema(crd: &Value) -> &Value {
+    &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+}
+
+/// Every field of a release is there still, of the same type, and none became required.
+#[test]
+fn no_field_of_a_release_is_dropped_retyped_or_required_now() {
+    fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
+        if old["type"] != new["type"] {
+            found.push(format!("{path} was {} and is {}", old["type"], new["type"]));
+        }
+        let required = |schema: &Value| schema["required"].as_array().cloned().unwrap_or_default();
+        found.extend(
+            required(new)
+                .iter()
+                .filter(|name| !required(old).contains(name))
+                .map(|name| format!("{path}: {name} is required now")),
+        );
+        for (name, old) in old["properties"].as_object().into_iter().flatten() {
+            match new["properties"].get(name) {
+                Some(new) => compare(&format!("{path}.{name}"), old, new, found),
+                None => found.push(format!("{path}.{name} is gone")),
+            }
+        }
+        if old["items"].is_object() {
+            compare(&format!("{path}[]"), &old["items"], &new["items"], found);
+        }
+    }
+    let releases = released();
+    assert!(!releases.is_empty());
+    for (name, crd) in &releases {
+        let mut found = Vec::new();
+        compare("", schema(crd), schema(&current()), &mut found);
+        assert_eq!(found, [""; 0], "{name}");
+    }
+    // So that it can fail.
+    let mut worse = current();
+    worse["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        .as_object_mut()
+        .unwrap()
+        .remove("orgId");
+    let mut found = Vec::new();
+    compare("", schema(&current()), schema(&worse), &mut found);
+    assert_eq!(found, [".spec.orgId is gone"]);
+}
+
+/// A release after this one: a new field in spec and status, and a column.
+fn next() -> Value {
+    let mut crd = current();
+    let version = &mut crd["spec"]["versions"][0];
+    for part in ["spec", "status"] {
+        let properties = &mut version["schema"]["openAPIV3Schema"]["properties"][part]["properties"];
+        properties["ofTheNextRelease"] =
+            json!({"type": "string", "description": "A field that this release does not know."});
+    }
+    let column = json!({"name": "Next", "type": "string", "jsonPath": ".status.ofTheNextRelease"});
+    version["additionalPrinterColumns"].as_array_mut().unwrap().push(column);
+    crd
+}
+
+fn apply(control_plane: &ControlPlane, crd: &Value) {
+    kubectl_does(
+        control_plane,
+        &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+        &crd.to_string(),
+    );
+}
+
+/// Waits until the API server serves this definition: its columns tell.
+async fn serves(control_plane: &ControlPlane, next: bool) {
+    eventually("the definition is served", async || {
+        let listed = kubectl_does(control_plane, &["get", "migrationlinks", "-A"], "");
+        if listed.lines().next().is_some_and(|line| line.contains("NEXT")) == next {
+            Ok(())
+        } else {
+            Err(listed)
+        }
+    })
+    .await;
+}
+
+/// The links without what the API server counts.
+fn kept(control_plane: &ControlPlane) -> Value {
+    let list = kubectl_does(control_plane, &["get", "migrationlinks", "-A", "-o", "json"], "");
+    let mut list: Value = serde_json::from_str(&list).unwrap();
+    for link in list["items"].as_array_mut().unwrap() {
+        let metadata = link["metadata"].as_object_mut().unwrap();
+        metadata.remove("resourceVersion");
+        metadata.remove("managedFields");
+    }
+    list["items"].take()
+}
+
+/// A new process, as the Deployment of a new version makes it, and it asks for nothing.
+async fn restarted<'a>(tenant: &'a Tenant<'a>, cloud: &'a Cloud, operator: &mut Operator<'a>) {
+    assert_eq!(operator.stop().await, Some(0));
+    *operator = installed(tenant, NAMESPACE, RELEASE).await.start().await;
+    operator.wait_until_it_leads().await;
+    Ledger::open(operator, cloud).expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_new_definition_and_the_way_back_lose_nothing_and_call_nobody() {
+    for (name, previous) in released() {
+        println!("from {name}");
+        let control_plane = ControlPlane::start();
+        kubectl_does(&control_plane, &["delete", "crd", crate::install::CRD], "");
+        apply(&control_plane, &previous);
+        served(&control_plane).await;
+        let cloud = Cloud::start().await;
+        helm_installs(
+            &control_plane,
+            &json!({"allowedOrigins": [cloud.origin()], "crds": {"enabled": false}}),
+        );
+        let tenant = Tenant::on(&control_plane).await;
+        let mut operator = installed(&tenant, NAMESPACE, RELEASE).await.start().await;
+        link(&tenant, &cloud).await;
+        for (link, org_id, policy, suspend) in [
+            ("removed-with-it", "5f0d1e2a3b4c5d6e7f805678", DeletionPolicy::Delete, None),
+            ("suspended", "5f0d1e2a3b4c5d6e7f809abc", DeletionPolicy::Retain, Some(true)),
+        ] {
+            cloud.add_organization(org_id);
+            let spec = link_spec(&cloud.base_url());
+            tenant
+                .create_link(
+                    link,
+                    MigrationLinkSpec { org_id: org_id.to_owned(), deletion_policy: policy, suspend, ..spec },
+                )
+                .await;
+        }
+        tenant.wait_for_ready("removed-with-it", "True", "Synced").await;
+        tenant
+            .wait_for("suspended", "it is seen", |link| {
+                link.status
+                    .as_ref()
+                    .is_some_and(|status| status.observed_generation == link.metadata.generation)
+            })
+            .await;
+        let before = kept(&control_plane);
+        assert_eq!(before[1]["metadata"]["finalizers"], json!([FINALIZER]), "{before}");
+
+        let ledger = Ledger::open(&operator, &cloud);
+        apply(&control_plane, &current());
+        serves(&control_plane, false).await;
+        ledger.expect_nothing().await;
+        restarted(&tenant, &cloud, &mut operator).await;
+        assert_eq!(kept(&control_plane), before);
+
+        // A later release, which has written what this one does not know; then this one again, first with the new definition.
+        let ledger = Ledger::open(&operator, &cloud);
+        apply(&control_plane, &next());
+        serves(&control_plane, true).await;
+        ledger.expect_nothing().await;
+        assert_eq!(kept(&control_plane), before);
+        assert_eq!(operator.stop().await, Some(0));
+        let written = tenant.kubectl(
+            &[
+                "patch",
+                "migrationlink",
+                "link",
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                r#"{"status":{"ofTheNextRelease":"a"}}"#,
+            ],
+            "",
+        );
+        assert!(written.success, "{}", written.stderr);
+        operator = installed(&tenant, NAMESPACE, RELEASE).await.start().await;
+        operator.wait_until_it_leads().await;
+        let ledger = Ledger::open(&operator, &cloud);
+        ledger.expect_nothing().await;
+        apply(&control_plane, &current());
+        serves(&control_plane, false).await;
+        ledger.expect_nothing().await;
+        restarted(&tenant, &cloud, &mut operator).await;
+        assert_eq!(kept(&control_plane), before);
+    }
+}
