@@ -163,7 +163,9 @@ impl Context<'_> {
     /// The status with what every outcome settles: generation, inputs, keys, and the request for a check.
     fn draft(&self) -> Draft {
         let mut draft = Draft::new(self.link, self.attempt.at);
-        draft.status.observed_generation = Some(self.attempt.generation);
+        // Never back: a process that took over with an old view of the link may have called for a spec of before.
+        let generation = Some(self.attempt.generation);
+        draft.status.observed_generation = draft.status.observed_generation.max(generation);
         draft.status.inputs = Some(self.attempt.inputs.clone());
         draft.status.last_handled_reconcile_at.clone_from(&self.attempt.reconcile_at);
         draft.record().key_fingerprint = Some(self.attempt.fingerprints.keys.clone());

@@ -2,7 +2,7 @@
 
 use super::case::{Case, MINUTE, accepted, ambiguous, at, failed, limited, link, state, synced, time};
 use crate::api::Reason;
-use crate::decision::{Call, Outcome, Step};
+use crate::decision::{Call, Outcome, Step, settle};
 
 #[test]
 fn an_accepted_token_is_recorded_with_what_it_was_sent_with() {
@@ -20,6 +20,24 @@ fn an_accepted_token_is_recorded_with_what_it_was_sent_with() {
     assert_eq!(known.token_fingerprint.as_deref(), Some("t1"));
     assert_eq!(known.key_fingerprint.as_deref(), Some("k1"));
     assert_eq!(case.memory.answered, Some(at(7)));
+}
+
+/// A process that took over before it saw the newest version has called for the spec of before.
+#[test]
+fn an_outcome_of_an_older_spec_does_not_take_the_generation_back() {
+    let seen = link().recorded().after(Call::Link, accepted("SYNCED"));
+    let edited = seen.clone().edited().recorded();
+    for outcome in [accepted("SYNCED"), failed(Reason::Unauthorized), ambiguous()] {
+        let settled = settle(
+            &edited.link,
+            &edited.settings,
+            &edited.memory,
+            &seen.attempt(Call::Link, outcome),
+            edited.jitter,
+        );
+        let status = settled.status.map_or(edited.link.status.clone(), |status| *status);
+        assert_eq!(status.observed_generation, Some(2), "{status:?}");
+    }
 }
 
 #[test]
