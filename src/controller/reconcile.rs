@@ -210,10 +210,10 @@ impl Pass<'_> {
             Step::Unlink => return self.write(known, Call::Unlink).await,
             Step::Announce(status) => match self.take_slot(known) {
                 Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
-                Taken::Anew => {}
+                taken if self.read_rivals().await? || taken == Taken::Anew => {}
                 // What is announced is sent next: not hours later, by a process that knows nothing of it.
-                Taken::Before if self.park(known) => return Ok(Some(None)),
-                Taken::Before => {
+                _ if self.park(known) => return Ok(Some(None)),
+                _ => {
                     // Before the patch: of one whose answer is lost it must be known what it was for.
                     let token = status.link.as_ref().and_then(|record| record.sent.clone());
                     self.remember(link, |known| known.memory.announced = token);

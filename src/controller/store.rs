@@ -36,6 +36,9 @@ pub struct Known {
     pub kubernetes_failures: i32,
     /// The API keys that it was last seen with.
     pub credential: Option<CredentialId>,
+    /// Whether a call of this process has brought it. What only the watch told may be older than what the copy of before wrote;
+    /// from here on nobody else writes what it holds.
+    pub current: bool,
 }
 
 /// The links and the objects that they refer to.
@@ -71,7 +74,15 @@ impl Store {
     pub fn update(&self, link: Link) -> Vec<Key> {
         let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
         let mut state = self.lock();
-        if state.links.contains_key(&key) { state.apply(&key, link).others } else { Vec::new() }
+        if !state.links.contains_key(&key) {
+            return Vec::new();
+        }
+        let uid = link.uid.clone();
+        let others = state.apply(&key, link).others;
+        if let Some(known) = state.links.get_mut(&key).filter(|known| known.link.uid == uid) {
+            known.current = true;
+        }
+        others
     }
 
     /// The watch tells that the resource is gone. Returns other links that are to be decided again; None if it was not known.
@@ -118,6 +129,16 @@ impl Store {
             .min_by(|(this, _), (that, _)| this.cmp(that))?;
         let blocked = me.rank().is_none_or(|mine| rank < mine);
         blocked.then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
+    }
+
+    /// The other links of the organization that may hold it by now without this process knowing, with their uids.
+    pub fn unread_rivals(&self, key: &Key) -> Vec<(Key, String)> {
+        let state = self.lock();
+        let unread = |rival: Key| {
+            let known = state.links.get(&rival).filter(|known| !known.current)?;
+            Some((rival, known.link.uid.clone()))
+        };
+        state.rivals(key).into_iter().filter_map(unread).collect()
     }
 
     /// The API accepted these keys at this origin: the links there that wait for a person because of the origin or of the
@@ -245,6 +266,7 @@ impl Known {
             answered: None,
             kubernetes_failures: 0,
             credential: None,
+            current: false,
         }
     }
 

@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::{
-    Cloud, ControlPlane, Diary, ORG_ID, Page, Tenant, World, eventually, is_sound, keys, link_spec, org_id,
-    spec, token, trouble,
+    Cloud, ControlPlane, Diary, Front, ORG_ID, Page, Tenant, World, eventually, is_sound, keys, link_spec,
+    org_id, spec, token, trouble,
 };
 
 #[tokio::test]
@@ -117,6 +117,35 @@ async fn of_two_that_hold_it_the_one_that_has_it_for_longer_keeps_it() {
     assert_eq!(page.status.link, None);
     assert_eq!(world.diary.reasons("older"), ["Synced"]);
     assert!(world.methods(&org_id(0)).iter().all(|method| method == "GET"));
+}
+
+/// The copy that worked before gave the organization to one of two links, and the watch has not told this one yet.
+#[tokio::test]
+async fn before_a_post_the_other_links_of_the_organization_are_read() {
+    let world = World::new().await;
+    let front = Front::start(world.tenant.control_plane).await;
+    let mut first = world.operator().await;
+    world.link_with("older", &org_id(1), |_| {}).await;
+    world.diary.has_been("older", &["Synced"]).await;
+    world.cloud.simulator.add_organization(&org_id(0), ["holder", "second"].map(keys));
+    for name in ["holder", "second"] {
+        world.tenant.create_link(name, spec(name, &org_id(0), &world.cloud.base_url())).await;
+        world.diary.has_been(name, &["SecretNotFound"]).await;
+    }
+    assert_eq!(first.stop().await, Some(0));
+
+    let operator = world.prepared().behind(&front.url()).start().await;
+    let status = world.tenant.link("older").await.status.expect("a status");
+    front.hold_watch();
+    world.tenant.write_status("holder", &status).await;
+    // The watch of the Secrets goes on.
+    let before = operator.requests();
+    world.secret("second").await;
+    world.diary.has_been("second", &["SecretNotFound", "DuplicateOrganization"]).await;
+    assert_eq!(world.requests(&org_id(0)), 0, "nothing is sent");
+    let asked = operator.requests().since(&before);
+    assert_eq!(asked.count("get", "migrationlinks"), 1);
+    front.release();
 }
 
 /// A storm: all at once, and every answer takes its time.

@@ -24,7 +24,7 @@ use crate::remote::pacing::Verdict;
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
 impl Pass<'_> {
-    /// A POST or DELETE: whoever gets the organization's slot decides again before it.
+    /// A POST or DELETE: whoever gets the organization's slot decides again before it, and so does who has read other links.
     pub(super) async fn write(
         &mut self,
         known: &Known,
@@ -32,8 +32,8 @@ impl Pass<'_> {
     ) -> Result<Option<Option<Timestamp>>, KubernetesError> {
         match self.take_slot(known) {
             Taken::ByAnother => return Ok(Some(self.later(SLOT_WAIT))),
-            Taken::Anew => {}
-            Taken::Before => {
+            taken if self.read_rivals().await? || taken == Taken::Anew => {}
+            _ => {
                 let claim = self.context.claim.clone();
                 // The claim is looked at each time that the call goes on, and not only when a timer says so: this process may
                 // have been stopped in between. What is cut off here may have had its effect, and this process ends.
@@ -59,6 +59,22 @@ impl Pass<'_> {
         let (taken, woken) = self.context.slots.take(organization, self.key);
         self.context.wake(woken, Urgency::Change);
         taken
+    }
+
+    /// Reads the other links of the organization that this process knows from the watch only: the copy that worked before may
+    /// have given it to one of them a moment ago. False if there are none.
+    pub(super) async fn read_rivals(&self) -> Result<bool, KubernetesError> {
+        let (store, kubernetes) = (&self.context.store, &self.context.kubernetes);
+        let rivals = store.unread_rivals(self.key);
+        for (rival, uid) in &rivals {
+            let woken = match kubernetes.link(&rival.namespace, &rival.name).await {
+                Ok(link) => store.update(link),
+                Err(KubernetesError::NotFound) => store.found_gone(rival, uid),
+                Err(error) => return Err(error),
+            };
+            self.context.wake(woken, Urgency::Change);
+        }
+        Ok(!rivals.is_empty())
     }
 
     pub(super) fn later(&self, wait: Duration) -> Option<Timestamp> {
