@@ -1,6 +1,6 @@
 //! One writer: of all the copies of the operator, the one that holds the lease may write.
 //!
-//! [`Elector`] keeps a `coordination.k8s.io` Lease as client-go does: `evaluate` says from the lease as
+//! [`Elector`] keeps a `coordination.k8s.io` Lease as client-go does: [`evaluate`] says from the lease as
 //! it was seen what comes next, every write carries the resource version of what it was decided on, and time is only
 //! ever measured with this machine's monotonic clock. [`Claim`] tells everybody else whether they may write, and until when.
 //!
@@ -17,6 +17,7 @@ mod evaluate;
 pub use api::LeaseError;
 pub use claim::{Claim, Loss};
 pub use elector::{Elector, Options, identity};
+pub use evaluate::{Seen, Step, Timing, evaluate, held, released};
 
 #[cfg(test)]
 mod fake;
