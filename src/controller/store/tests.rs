@@ -55,25 +55,6 @@ fn our_own_write_coming_back_and_a_late_event_say_nothing_new() {
     assert!(store.apply(link("a", 11, "s")).news, "somebody wiped the status");
 }
 
-/// What the watch tells of a link may be older than what the copy wrote that worked before.
-#[test]
-fn another_link_of_the_organization_is_to_be_read_until_a_call_has_brought_it() {
-    let store = Store::default();
-    let of = |name: &str, version| Link { name: name.into(), ..link(name, version, "s") };
-    let rival = Key { namespace: "n".into(), name: "rival".into() };
-    store.apply(of("l", 5));
-    assert_eq!(store.unread_rivals(&key()), []);
-    store.apply(of("rival", 6));
-    store.apply(of("rival", 7));
-    assert_eq!(store.unread_rivals(&key()), [(rival.clone(), "rival".to_owned())]);
-    store.update(of("rival", 7));
-    store.apply(of("rival", 8));
-    assert_eq!(store.unread_rivals(&key()), [], "the version that was known, too, is read now");
-    store.remove(&rival, "rival");
-    store.apply(Link { uid: "again".into(), ..of("rival", 9) });
-    assert_eq!(store.unread_rivals(&key()), [(rival, "again".to_owned())]);
-}
-
 #[test]
 fn a_link_that_is_known_from_before_the_claim_only_is_to_be_read() {
     let store = Store::default();
