@@ -101,8 +101,8 @@ impl Claim {
         }
     }
 
-    /// The version of the lease with which this claim began: what another copy wrote, it wrote before. None where there is no other
-    /// copy, or no claim.
+    /// The version of the lease with which this claim began, if another copy held the lease before: what that one wrote, it wrote
+    /// before this version. None where nobody held it before, or there is no claim.
     pub fn since(&self) -> Option<String> {
         match &*self.0.borrow() {
             Standing::Until { since, .. } => since.clone(),

@@ -164,10 +164,15 @@ impl Elector {
             Some(lease) => lease,
             None => self.api.create().await?,
         };
+        // Without one nobody has written before this process.
+        let predecessor = lease.spec.as_ref().is_some_and(|spec| spec.renew_time.is_some());
         let begun = Instant::now();
         self.wrote = true;
         let lease = self.api.replace(&held(lease, &self.identity, self.timing, (self.clock)())).await?;
-        let since = self.claim_since().or_else(|| lease.resource_version());
+        let since = match self.claim_end() {
+            Some(_) => self.claim_since(),
+            None => lease.resource_version().filter(|_| predecessor),
+        };
         self.observe(Some(lease));
         self.mended();
         if self.claim_end().is_none() {

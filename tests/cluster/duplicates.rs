@@ -144,7 +144,8 @@ async fn before_a_post_the_other_links_of_the_organization_are_read() {
     world.diary.has_been("second", &["SecretNotFound", "DuplicateOrganization"]).await;
     assert_eq!(world.requests(&org_id(0)), 0, "nothing is sent");
     let asked = operator.requests().since(&before);
-    assert_eq!(asked.count("get", "migrationlinks"), 1);
+    // The link itself is read as well: the copy of before may have sent its token.
+    assert_eq!(asked.count("get", "migrationlinks"), 2);
     front.release();
 }
 

@@ -113,6 +113,22 @@ async fn after_a_crash_the_other_one_waits_for_the_whole_duration_and_no_longer(
     assert!(waited + RETRY >= DURATION && waited <= DURATION + AT_ONCE, "{waited:?}");
 }
 
+/// What another copy wrote, it wrote before the version with which this one's claim began.
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_knows_since_when_and_who_is_the_first_has_nobody_before() {
+    let api = FakeApi::default();
+    let first = Candidate::sound(&api, "a");
+    first.acquires().await;
+    assert_eq!(first.claim.since(), None);
+    let second = Candidate::sound(&api, "b");
+    first.stop().await;
+    second.acquires().await;
+    let since = second.claim.since();
+    assert!(since.is_some());
+    sleep(2 * DURATION).await;
+    assert_eq!(second.claim.since(), since, "a renewal changes nothing");
+}
+
 /// What the lease says of the time is another machine's clock.
 #[tokio::test(start_paused = true)]
 async fn an_old_lease_is_waited_for_from_the_moment_it_is_seen_whatever_times_it_has() {

@@ -19,11 +19,9 @@ use super::server::{Reply, Server};
 use crate::pacing::THOUSANDS;
 use crate::support::{Cloud, ControlPlane, Tenant, link_spec};
 
-/// Links of the crowd: 10,000 with `MIGRATIONLINK_LONG`. They come all at once, faster than through any API server, and for each of them
-/// API server and operator have a status to write, on the two cores of the machine that everything else runs on.
-fn crowd() -> usize {
-    if std::env::var_os("MIGRATIONLINK_LONG").is_some() { 10_000 } else { 2_000 }
-}
+/// Links of the crowd. They come all at once, faster than through any API server, and for each of them API server and operator have a
+/// status to write, on the two cores of the machine that everything else runs on.
+const CROWD: usize = 10_000;
 
 /// So long a check of the neighbour may take meanwhile: its change comes on the same watch as theirs, and its reads and writes go to the
 /// same busy API server. In the queue it does not wait for them: `controller::queue` has the test.
@@ -99,7 +97,6 @@ async fn said(tenant: &Tenant<'_>) -> BTreeMap<String, usize> {
 
 #[tokio::test]
 async fn thousands_of_links_of_one_tenant_delay_no_other() {
-    let crowd = crowd();
     let _alone = THOUSANDS.lock().await;
     let control_plane = ControlPlane::start();
     let (tenant, cloud) = (Tenant::on(&control_plane).await, Cloud::start().await);
@@ -120,10 +117,10 @@ async fn thousands_of_links_of_one_tenant_delay_no_other() {
         .await;
     let mut measured = Beside::new(&tenant, &cloud, &operator).await;
     let begin = Instant::now();
-    storm(&other, crowd, |n| spec(n, &forbidden, &allowed)).await;
-    println!("{crowd} links were there after {:.1?}", begin.elapsed());
+    storm(&other, CROWD, |n| spec(n, &forbidden, &allowed)).await;
+    println!("{CROWD} links were there after {:.1?}", begin.elapsed());
     let mut wanted = BTreeMap::new();
-    for n in 0..crowd {
+    for n in 0..CROWD {
         *wanted.entry(REASONS[n % 3].to_owned()).or_default() += 1;
     }
     let mut reasons = said(&other).await;
@@ -132,11 +129,11 @@ async fn thousands_of_links_of_one_tenant_delay_no_other() {
         measured.is_done_within(MEANWHILE, "beside the crowd", 5).await;
         reasons = said(&other).await;
     }
-    println!("{crowd} links were told their reason after {:.1?}: {reasons:?}", begin.elapsed());
+    println!("{CROWD} links were told their reason after {:.1?}: {reasons:?}", begin.elapsed());
     measured.is_unharmed(MOST_MIB).await;
     // Then it is quiet: what waits for a change is not tried before.
     let patches = operator.requests().count("patch", "migrationlinks/status");
-    assert!((crowd..crowd + 1000).contains(&patches), "{patches}");
+    assert!((CROWD..CROWD + 1000).contains(&patches), "{patches}");
     sleep(Duration::from_secs(2)).await;
     measured.is_as_quick("afterwards", 10).await;
     let after = operator.requests().count("patch", "migrationlinks/status");
