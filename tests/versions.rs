@@ -81,7 +81,9 @@ fn direct(go_mod: &str) -> BTreeSet<(String, String)> {
 #[test]
 fn the_go_modules_are_those_that_are_pinned() {
     let mut files = Vec::new();
-    go_mods(&Path::new(ROOT).join("tests"), &mut files);
+    for folder in ["tests", "deploy"] {
+        go_mods(&Path::new(ROOT).join(folder), &mut files);
+    }
     let mut used = BTreeSet::new();
     for file in &files {
         let text = read(file);
@@ -114,7 +116,9 @@ fn the_documents_name_the_kubernetes_that_is_tested() {
         document.contains(&format!("| Kubernetes | {} |", kubernetes.trim_start_matches('v'))),
         "{document}"
     );
-    for script in [".ci/deny", "tests/controlplane/obtain"] {
+    let spdx = format!("spdx-tools=={}", pinned("SPDX_TOOLS_VERSION"));
+    assert!(read("tests/image/spdx.txt").lines().any(|line| line == spdx), "{spdx}");
+    for script in [".ci/deny", ".ci/fuzz", "deploy/image/auditable", "tests/controlplane/obtain"] {
         assert!(read(script).contains("versions.env"), "{script} reads versions.env");
     }
 }
