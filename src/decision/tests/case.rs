@@ -412,6 +412,16 @@ impl Case {
         })
     }
 
+    /// The step after the token was announced, which is the first.
+    pub fn step_after_announcing(&self) -> Step {
+        let Step::Announce(status) = self.step_after_reading() else {
+            panic!("{:?}", self.step_after_reading())
+        };
+        let mut announced = self.clone();
+        announced.link.status = *status;
+        announced.step_after_reading()
+    }
+
     /// What is decided once the inputs are read.
     pub fn step_after_reading(&self) -> Step {
         self.clone().has_read().step()

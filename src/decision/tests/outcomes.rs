@@ -160,7 +160,7 @@ fn what_was_edited_meanwhile_is_recorded_as_what_it_was_made_from() {
     case.link.status = *status;
     (case.answered, case.inputs) = (None, None);
     assert_eq!(case.step(), Step::ReadInputs);
-    assert_eq!(case.step_after_reading(), Step::Link);
+    assert_eq!(case.step_after_announcing(), Step::Link);
 }
 
 #[test]
