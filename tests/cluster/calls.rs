@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::support::{
-    Calls, Cloud, EVENT, Ledger, ORG_ID, Operator, READ_SECRET, Tenant, WRITE_STATUS, link_spec,
+    ANNOUNCE_AND_WRITE, Calls, Cloud, EVENT, Ledger, ORG_ID, Operator, READ_SECRET, Tenant, WRITE_STATUS,
+    link_spec,
 };
 
 const NO_CALL: Calls = Calls { challenges: 0, posts: 0, polls: 0, others: 0, refused: 0 };
@@ -254,7 +255,7 @@ async fn a_rotated_token_is_sent_once() {
     let ledger = Ledger::open(&operator, &cloud);
     tenant.edit_secret("keys", &[("linkToken", "another-link-token")]).await;
     let after = wait_for_secret_in_status(&tenant, "link").await;
-    ledger.expect(&[READ_SECRET, WRITE_STATUS], ONE_POST).await;
+    ledger.expect(&[READ_SECRET, ANNOUNCE_AND_WRITE], ONE_POST).await;
     assert_eq!(cloud.simulator.link_token(ORG_ID).as_deref(), Some("another-link-token"));
     let after = after.status.and_then(|status| status.link).expect("a link");
     assert_eq!(after.held_since, before.held_since);

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::support::{
-    Calls, EVENT, Ledger, READ_SECRET, WRITE_STATUS, World, eventually, is_sound, keys, org_id, spec, token,
-    trouble,
+    ANNOUNCE_AND_WRITE, Calls, EVENT, Ledger, READ_SECRET, WRITE_STATUS, World, eventually, is_sound, keys,
+    org_id, spec, token, trouble,
 };
 
 /// How long is looked for what must not happen.
@@ -50,7 +50,7 @@ async fn both_secrets_are_read_and_a_change_of_either_is_noticed() {
 
     let ledger = Ledger::open(&operator, &world.cloud);
     world.tenant.edit_secret("atlas", &[("token", &token("next"))]).await;
-    ledger.expect(&[READ_SECRETS, WRITE_STATUS], Calls { posts: 1, ..Calls::default() }).await;
+    ledger.expect(&[READ_SECRETS, ANNOUNCE_AND_WRITE], Calls { posts: 1, ..Calls::default() }).await;
     assert_eq!(simulator.link_token(&org_id(0)), Some(token("next")));
 
     // What is not used is of no interest: another key there, a token beside the API keys.

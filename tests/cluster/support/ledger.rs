@@ -14,6 +14,8 @@ use super::operator::Operator;
 pub const READ_SECRET: (&str, usize) = ("get secrets", 1);
 /// One write of a status.
 pub const WRITE_STATUS: (&str, usize) = ("patch migrationlinks/status", 1);
+/// What a token that replaces another one takes: the word that it is going to be sent, and the outcome.
+pub const ANNOUNCE_AND_WRITE: (&str, usize) = ("patch migrationlinks/status", 2);
 /// One event.
 pub const EVENT: (&str, usize) = ("create events", 1);
 

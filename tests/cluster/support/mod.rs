@@ -20,7 +20,7 @@ pub use cloud::{Calls, Cloud, PRIVATE_KEY, PUBLIC_KEY};
 pub use controlplane::{ControlPlane, Output};
 pub use diary::{Diary, Page};
 pub use front::{Fault, Front};
-pub use ledger::{EVENT, Ledger, READ_SECRET, WRITE_STATUS};
+pub use ledger::{ANNOUNCE_AND_WRITE, EVENT, Ledger, READ_SECRET, WRITE_STATUS};
 pub use operator::{Operator, OperatorBuilder};
 pub use proxy::{Manner, Proxy};
 pub use rbac::{Rights, user};
