@@ -71,7 +71,7 @@ async fn late_events_of_the_watch_repeat_no_call() {
 
     front.release();
     let calls = Calls { challenges: 1, posts: 2, polls: 1, ..Calls::default() };
-    let asked = [("get secrets", 3), ("patch migrationlinks/status", 3), ("create events", 1)];
+    let asked = [("get secrets", 3), ("patch migrationlinks/status", 4), ("create events", 1)];
     ledger.expect(&asked, calls).await;
     assert_eq!(world.diary.reasons("link"), ["Synced"]);
 }
@@ -216,7 +216,7 @@ async fn an_edit_during_a_call_is_recorded_as_what_it_was_made_from_and_then_act
         let generation = link.metadata.generation.expect("a generation");
         let pages = world.diary.pages("link");
         pages.iter().for_each(is_sound);
-        let [before, after] = &pages[..] else { panic!("{pages:?}") };
+        let [before, announced, after] = &pages[..] else { panic!("{pages:?}") };
         let of = |page: &Page| {
             let status = &page.status;
             let inputs = status.inputs.as_ref().expect("inputs");
@@ -224,15 +224,17 @@ async fn an_edit_during_a_call_is_recorded_as_what_it_was_made_from_and_then_act
             (status.observed_generation, inputs[0].name.clone(), handled)
         };
         assert_eq!(of(before), (Some(generation - 1), "link".to_owned(), None));
+        assert_eq!(of(announced), of(before), "nothing of it reads as done");
+        assert!(announced.status.link.as_ref().is_some_and(|record| record.sent.is_some()));
         assert_eq!(of(after), (Some(generation), "other".to_owned(), Some("now".to_owned())));
         front.release();
         let calls = Calls { challenges: 1, posts: 2, ..Calls::default() };
-        let mut asked = vec![("get secrets", 2), (WRITE_STATUS.0, 2), ("create events", 1)];
+        let mut asked = vec![("get secrets", 2), (WRITE_STATUS.0, 3), ("create events", 1)];
         if watch_is_held {
             // One write was refused, and the link read again.
             asked = vec![
                 ("get secrets", 2),
-                (WRITE_STATUS.0, 3),
+                (WRITE_STATUS.0, 4),
                 ("create events", 1),
                 ("get migrationlinks", 1),
             ];
