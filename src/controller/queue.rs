@@ -36,11 +36,15 @@ struct State {
     entries: HashMap<Key, Entry>,
     /// One lane for each urgency, ordered by round, then by time, and then by arrival.
     lanes: [BTreeMap<Place, Key>; 3],
+    /// Where each stands, in the order of time and arrival over all lanes.
+    oldest: BTreeMap<(Instant, u64), (Urgency, Place)>,
     /// For each lane the rounds that are given out.
     rounds: [Rounds; 3],
     arrivals: u64,
     turns: u64,
     in_flight: usize,
+    /// When a link was taken last.
+    taken: Option<Instant>,
 }
 
 /// Where a link stands in its lane.
@@ -113,12 +117,14 @@ impl Queue {
         self.lock().in_flight
     }
 
-    /// For how long the link that has waited longest has been due.
+    /// For how long a link has been due and none been taken.
     pub fn overdue(&self) -> Duration {
         let now = Instant::now();
         let state = self.lock();
-        let oldest = state.lanes.iter().flat_map(BTreeMap::keys).map(|place| place.time).min();
-        oldest.map_or(Duration::ZERO, |time| now.saturating_duration_since(time))
+        let oldest = state.oldest.keys().next().map(|(time, _)| *time);
+        oldest
+            .max(state.taken.filter(|_| oldest.is_some()))
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -143,22 +149,21 @@ impl State {
 
     fn take(&mut self, now: Instant) -> Option<(Key, Urgency)> {
         self.turns = self.turns.wrapping_add(1);
-        let due = |lane: &BTreeMap<Place, Key>| lane.keys().next().copied().filter(|place| place.time <= now);
-        let heads: Vec<(usize, Place)> =
-            self.lanes.iter().enumerate().filter_map(|(index, lane)| Some((index, due(lane)?))).collect();
-        let (index, place) = if self.turns.is_multiple_of(FAIR_TURN) {
-            heads.into_iter().min_by_key(|(_, place)| (place.time, place.arrival))?
+        let due = |place: &Place| place.time <= now;
+        let fair = self.turns.is_multiple_of(FAIR_TURN);
+        let (urgency, place) = if fair {
+            self.oldest.values().next().copied().filter(|(_, place)| due(place))?
         } else {
-            heads.into_iter().next()?
+            let head = |urgency: Urgency| {
+                Some((urgency, *self.lane(urgency).keys().next().filter(|place| due(place))?))
+            };
+            [Urgency::Change, Urgency::Backlog, Urgency::Routine].into_iter().find_map(head)?
         };
-        let lane = self.lanes.get_mut(index)?;
-        let key = lane.remove(&place)?;
-        let rounds = self.rounds.get_mut(index)?;
-        if lane.is_empty() {
-            *rounds = Rounds::default();
-        } else {
-            rounds.now = place.round;
+        let key = self.leave(urgency, place)?;
+        if !fair && !self.lane(urgency).is_empty() {
+            self.rounds(urgency).now = place.round;
         }
+        self.taken = Some(now);
         let entry = self.entries.entry(key.clone()).or_default();
         let urgency = entry.place.take().map_or(Urgency::Routine, |(urgency, _)| urgency);
         entry.running = true;
@@ -181,20 +186,38 @@ impl State {
 
     fn put(&mut self, key: &Key, urgency: Urgency, time: Instant) {
         self.arrivals = self.arrivals.wrapping_add(1);
+        let old = self.entries.get_mut(key).and_then(|entry| entry.place.take());
+        if let Some((before, old)) = old {
+            self.leave(before, old);
+        }
         // A check is due at its time and not before its turn: there are only as many as links, each once an interval.
         let round = match urgency {
             Urgency::Routine => 0,
             Urgency::Change | Urgency::Backlog => self.rounds(urgency).give(&key.namespace),
         };
         let place = Place { round, time, arrival: self.arrivals };
-        let entry = self.entries.entry(key.clone()).or_default();
-        if let Some((before, old)) = entry.place.replace((urgency, place)) {
-            self.lane(before).remove(&old);
-        }
-        self.lane(urgency).insert(place, key.clone());
+        self.entries.entry(key.clone()).or_default().place = Some((urgency, place));
+        self.lane_mut(urgency).insert(place, key.clone());
+        self.oldest.insert((time, place.arrival), (urgency, place));
     }
 
-    fn lane(&mut self, urgency: Urgency) -> &mut BTreeMap<Place, Key> {
+    /// Takes out whoever stands there.
+    fn leave(&mut self, urgency: Urgency, place: Place) -> Option<Key> {
+        self.oldest.remove(&(place.time, place.arrival));
+        let lane = self.lane_mut(urgency);
+        let key = lane.remove(&place);
+        if lane.is_empty() {
+            *self.rounds(urgency) = Rounds::default();
+        }
+        key
+    }
+
+    fn lane(&self, urgency: Urgency) -> &BTreeMap<Place, Key> {
+        let [change, backlog, routine] = &self.lanes;
+        of(urgency, change, backlog, routine)
+    }
+
+    fn lane_mut(&mut self, urgency: Urgency) -> &mut BTreeMap<Place, Key> {
         let [change, backlog, routine] = &mut self.lanes;
         of(urgency, change, backlog, routine)
     }
@@ -205,7 +228,7 @@ impl State {
     }
 
     fn upcoming(&self) -> Option<Instant> {
-        self.lanes.iter().filter_map(|lane| lane.keys().next()).map(|place| place.time).min()
+        self.oldest.keys().next().map(|(time, _)| *time)
     }
 }
 
@@ -248,6 +271,47 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_has_waited_longest_gets_every_eighth_turn_though_others_have_many_namespaces() {
+        let queue = Queue::default();
+        let of = |namespace: usize, name: &str| Key { namespace: format!("n{namespace}"), name: name.into() };
+        for n in 0..10 {
+            queue.wake(&of(1000, &format!("mine-{n}")), Urgency::Change);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        for namespace in 0..200 {
+            queue.wake(&of(namespace, "theirs"), Urgency::Change);
+        }
+        let mut turns = 0;
+        let mut mine = 0;
+        while mine < 10 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let (key, _) = queue.next().now_or_never().expect("a link that is due");
+            turns += 1;
+            mine += usize::from(key.namespace == "n1000");
+            // Theirs is due again at once, in the next round.
+            queue.done(&key, None);
+            if key.namespace != "n1000" {
+                queue.wake(&key, Urgency::Change);
+            }
+        }
+        assert!(turns <= 8 * 10, "{turns} turns");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_stands_still_as_long_as_links_are_taken() {
+        let queue = Queue::default();
+        queue.wake(&key("first"), Urgency::Change);
+        queue.wake(&key("second"), Urgency::Change);
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(queue.overdue().as_secs(), 90);
+        assert_eq!(take(&queue).as_deref(), Some("first"));
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(queue.overdue().as_secs(), 7, "one was taken since");
+        assert_eq!(take(&queue).as_deref(), Some("second"));
+        assert_eq!(queue.overdue(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_urgent_go_first_and_equals_in_the_order_of_arrival() {
         let queue = Queue::default();
         queue.wake(&key("check"), Urgency::Routine);
@@ -287,7 +351,8 @@ mod tests {
             wake("a", 1);
             wake("b", 0);
             let next: Vec<_> = std::iter::from_fn(take).take(6).collect();
-            assert_eq!(next, ["a0", "b0", "crowd500", "a1", "crowd501", "crowd502"]);
+            // The 504th turn is that of the one that has waited longest.
+            assert_eq!(next, ["a0", "b0", "crowd500", "crowd501", "a1", "crowd502"]);
             assert_eq!(std::iter::from_fn(take).count(), 1000 - 503);
         }
     }

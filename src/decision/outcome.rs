@@ -280,7 +280,8 @@ impl Context<'_> {
             }
             if failure.maybe_effective {
                 draft.record().sent = Some(token.clone());
-            } else if self.memory.announced.as_ref() == Some(token) {
+            } else if self.memory.announced.is_some() && draft.record().sent == self.memory.announced {
+                // Said for this POST, or for one of another token that was not made: the Secret was changed in between.
                 draft.record().sent = None;
             }
         }

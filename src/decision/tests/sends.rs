@@ -180,6 +180,22 @@ fn a_link_of_others_in_the_place_of_a_lost_one_is_neither_taken_over_nor_removed
     assert_eq!((told.case.conditions().as_str(), told.case.known().resend), ("Ready=True Synced", None));
 }
 
+/// The Secret is changed between the announcement and the POST.
+#[test]
+fn a_refusal_clears_what_was_announced_for_another_token_and_not_sent() {
+    let mut told = story(link().delete()).answers(exists(), state("SYNCED"));
+    told.case.inputs = Some(told.case.read());
+    let crate::decision::Step::Announce(status) = told.case.step() else { panic!("{:?}", told.case.step()) };
+    told.case.memory.announced = status.link.as_ref().and_then(|record| record.sent.clone());
+    told.case.link.status = *status;
+    told.then(|case| case.holds("t2", "k1"));
+    told.pass();
+    assert_eq!(told.case.conditions(), "Ready=False LinkExists, Stalled=True LinkExists");
+    assert_eq!(told.case.known().sent, None);
+    told.then(Case::deleting);
+    assert_eq!(told.pass(), Did { finalizers: 1, ..NOTHING }, "somebody else's link stays");
+}
+
 #[test]
 fn what_was_announced_and_not_sent_is_nothing_to_remove() {
     let mut told = story(link().delete());
