@@ -149,6 +149,21 @@ async fn before_a_post_the_other_links_of_the_organization_are_read() {
     front.release();
 }
 
+/// Whoever takes the right to read away in a namespace of theirs does not hold up the links of others.
+#[tokio::test]
+async fn a_link_that_may_not_be_read_holds_up_no_other_of_its_organization() {
+    let world = World::new().await;
+    let operator = world.prepared().without("get", "migrationlinks").start().await;
+    world.cloud.simulator.add_organization(&org_id(0), ["rival", "second"].map(keys));
+    for name in ["rival", "second"] {
+        world.tenant.create_link(name, spec(name, &org_id(0), &world.cloud.base_url())).await;
+        world.diary.has_been(name, &["SecretNotFound"]).await;
+    }
+    world.secret("second").await;
+    world.diary.has_been("second", &["SecretNotFound", "Synced"]).await;
+    assert!(operator.log().contains("a link of the same organization cannot be read"));
+}
+
 /// A storm: all at once, and every answer takes its time.
 #[tokio::test]
 async fn of_twenty_links_for_one_organization_one_is_sent_and_never_two_at_a_time() {
