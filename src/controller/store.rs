@@ -131,17 +131,17 @@ impl Store {
         blocked.then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
     }
 
-    /// The links of this one's organization that another copy of the operator may have changed without this process knowing, with
-    /// their uids: those that only the watch has told of, which may be late. The link itself is among them if it is known from
-    /// before `since` only, the version with which the claim to write began: since then nobody else sends its token.
-    pub fn unread(&self, key: &Key, since: Option<&str>) -> Vec<(Key, String)> {
+    /// The links of this one's organization, itself among them, that another copy of the operator may have changed without this
+    /// process knowing, with their uids: those that only the watch has told of, which may be late, and that are known from before
+    /// `since` only, the version with which the claim to write began. Nobody else writes since then.
+    pub fn unread(&self, key: &Key, since: &str) -> Vec<(Key, String)> {
         let state = self.lock();
-        let unread = |key: &Key| state.links.get(key).filter(|known| !known.current);
-        let me = unread(key).filter(|me| since.is_some_and(|since| !newer(&me.link.resource_version, since)));
-        let rivals = state.rivals(key);
-        let rivals = rivals.iter().filter_map(|rival| Some((rival, unread(rival)?)));
-        let all = me.map(|me| (key, me)).into_iter().chain(rivals);
-        all.map(|(key, known)| (key.clone(), known.link.uid.clone())).collect()
+        let organization = state.links.get(key).and_then(|known| known.organization.as_ref());
+        let all = organization.and_then(|organization| state.organizations.get(organization));
+        let all = all.into_iter().flatten().filter_map(|key| Some((key, state.links.get(key)?)));
+        all.filter(|(_, known)| !known.current && !newer(&known.link.resource_version, since))
+            .map(|(key, known)| (key.clone(), known.link.uid.clone()))
+            .collect()
     }
 
     /// The API accepted these keys at this origin: the links there that wait for a person because of the origin or of the

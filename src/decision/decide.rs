@@ -91,10 +91,15 @@ fn may_be_ours(view: &View<'_>, attempt: &Attempt) -> bool {
     }
     let token = Some(&attempt.fingerprints.token);
     let record = view.link.status.link.as_ref();
-    let sent_before =
-        record.and_then(|record| record.sent.as_ref()) == token && view.memory.announced.as_ref() != token;
-    let never_accepted = record.is_none_or(|record| record.token_fingerprint.is_none());
-    sent_before || (never_accepted && view.link.adopt)
+    let sent = record.and_then(|record| record.sent.as_ref());
+    let sent_before = sent.is_some() && (sent != token || view.memory.announced.as_ref() != token);
+    match record.and_then(|record| record.token_fingerprint.as_ref()) {
+        None => (sent == token && sent_before) || view.link.adopt,
+        // Another one may have been sent since, and was refused because of this one's link.
+        accepted if accepted == token => sent_before,
+        // It is the link of the accepted token that is there.
+        Some(_) => false,
+    }
 }
 
 /// Rule 5.

@@ -189,7 +189,10 @@ fn what_a_switch_adds_is_there_and_not_without_it() {
     let pod = |values: Value| only(&rendered(&values), "Deployment")["spec"]["template"]["spec"].clone();
     assert_eq!(pod(json!({}))["enableServiceLinks"], false);
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(pod(json!({}))["containers"][0]["image"], format!("migrationlink-operator:{version}"));
+    assert_eq!(
+        pod(json!({}))["containers"][0]["image"],
+        format!("localhost/migrationlink-operator:{version}")
+    );
     let digest = format!("sha256:{}", "0".repeat(64));
     let image = json!({"image": {"digest": digest, "tag": "ignored"}});
     assert_eq!(pod(image)["containers"][0]["image"], format!("migrationlink-operator@{digest}"));

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use migrationlink_operator::decision::decide;
 
-use crate::border::{ALL_KINDS, Crossing, Kind, Point, parse};
-use crate::run::{Undisturbed, run, undisturbed};
+use crate::border::{ALL_KINDS, Crossing, Fault, Kind, Phase, Point, parse};
+use crate::run::{Failed, Run, Undisturbed, run, undisturbed};
 use crate::stories::{STORIES, Story};
 
 /// So many pairs are run by `make test`; `make test-long` runs all.
@@ -26,6 +26,7 @@ struct Singles {
 struct Single {
     story: usize,
     point: Point,
+    met: bool,
     then: Vec<Crossing>,
 }
 
@@ -35,12 +36,12 @@ struct Tally {
     runs: AtomicUsize,
     met: AtomicUsize,
     slowest: Mutex<(Duration, String)>,
-    failed: Mutex<Vec<(String, String)>>,
+    failed: Mutex<Vec<(String, Failed)>>,
 }
 
 impl Tally {
     /// Runs a story with these faults; what the run asked, if nothing was wrong with it.
-    fn run(&self, (story, expected): &(Story, Undisturbed), plan: &[Point]) -> Option<Vec<Crossing>> {
+    fn run(&self, (story, expected): &(Story, Undisturbed), plan: &[Point]) -> Option<Run> {
         self.runs.fetch_add(1, Ordering::Relaxed);
         let name = name(*story, plan);
         match run(*story, plan, expected, decide) {
@@ -52,7 +53,7 @@ impl Tally {
                 if run.settled > slowest.0 {
                     *slowest = (run.settled, name);
                 }
-                Some(run.record.crossings)
+                Some(run)
             }
             Err(error) => {
                 self.failed.lock().unwrap().push((name, error));
@@ -73,11 +74,11 @@ impl Tally {
         );
         let failed = self.failed.into_inner().unwrap();
         for (name, error) in failed.iter().take(TOLD) {
-            println!("--- {name}\n{error}");
+            println!("--- {name}\n{}\n{}", error.wrong, error.log);
         }
         let lines: Vec<String> = failed
             .iter()
-            .map(|(name, error)| format!("{name}: {}", error.lines().next().unwrap_or_default()))
+            .map(|(name, error)| format!("{name}: {}", error.wrong.lines().next().unwrap_or_default()))
             .collect();
         assert!(failed.is_empty(), "{} runs failed:\n{}", failed.len(), lines.join("\n"));
     }
@@ -132,11 +133,12 @@ fn singles() -> &'static Singles {
             .flat_map(|(at, (_, expected))| faults(&expected.record.crossings).map(move |point| (at, point)))
             .collect();
         let tally = Tally::default();
-        let crossings = on_all_cores(&work, |(story, point)| tally.run(&stories[*story], &[*point]));
-        let runs = work.into_iter().zip(crossings).map(|((story, point), crossings)| {
-            let later =
-                crossings.unwrap_or_default().into_iter().skip_while(|at| *at != point.crossing).skip(1);
-            Single { story, point, then: later.collect() }
+        let done = on_all_cores(&work, |(story, point)| tally.run(&stories[*story], &[*point]));
+        let runs = work.into_iter().zip(done).map(|((story, point), run)| {
+            let met = run.as_ref().is_some_and(|run| run.record.met.contains(&point));
+            let crossings = run.map(|run| run.record.crossings).unwrap_or_default();
+            let later = crossings.into_iter().skip_while(|at| *at != point.crossing).skip(1);
+            Single { story, point, met, then: later.collect() }
         });
         let runs = runs.collect();
         tally.tell("single faults", begin.elapsed());
@@ -146,9 +148,17 @@ fn singles() -> &'static Singles {
 
 #[test]
 fn every_single_fault() {
-    let met: BTreeSet<Kind> = singles().runs.iter().map(|single| single.point.crossing.kind).collect();
-    let missing: Vec<Kind> = ALL_KINDS.into_iter().filter(|kind| !met.contains(kind)).collect();
-    assert!(missing.is_empty(), "no story comes to {missing:?}");
+    let met: BTreeSet<_> =
+        singles().runs.iter().filter(|single| single.met).map(|single| sort_of(single.point)).collect();
+    let all = ALL_KINDS
+        .into_iter()
+        .flat_map(|kind| kind.faults().into_iter().map(move |(phase, fault)| (kind, phase, fault)));
+    let missing: Vec<_> = all.filter(|sort| !met.contains(sort)).collect();
+    assert!(missing.is_empty(), "no run meets {missing:?}");
+}
+
+fn sort_of(point: Point) -> (Kind, Phase, Fault) {
+    (point.crossing.kind, point.phase, point.fault)
 }
 
 /// A second fault at every place that the run with the first one came to after it.
@@ -201,6 +211,6 @@ fn replay() {
     let expected = undisturbed(story, decide);
     match run(story, &plan, &expected, decide) {
         Ok(run) => println!("{}\nfine, settled after {:?}", run.log, run.settled),
-        Err(error) => panic!("{error}"),
+        Err(Failed { wrong, log }) => panic!("{log}\n{wrong}"),
     }
 }

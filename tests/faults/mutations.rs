@@ -40,7 +40,7 @@ const MUTATIONS: [(&str, Mutation); 9] = [
                 })
             },
             run: "rotation-back/post#1/effect/timeout",
-            noticed: "after",
+            noticed: "after 10800s it is",
         },
     ),
     (
@@ -51,7 +51,7 @@ const MUTATIONS: [(&str, Mutation); 9] = [
                 step => step,
             },
             run: "deletion/delete#1/answer/crash",
-            noticed: "after",
+            noticed: "after 10800s it is",
         },
     ),
     (
@@ -62,7 +62,7 @@ const MUTATIONS: [(&str, Mutation); 9] = [
                 step => step,
             },
             run: "deletion/delete#1/answer/crash",
-            noticed: "after",
+            noticed: "after 10800s it is",
         },
     ),
     (
@@ -114,7 +114,7 @@ const MUTATIONS: [(&str, Mutation); 9] = [
                 step => step,
             },
             run: "rotation/post#1/before/503",
-            noticed: "after",
+            noticed: "after 10800s it is",
         },
     ),
     (
@@ -125,7 +125,7 @@ const MUTATIONS: [(&str, Mutation); 9] = [
                 step => step,
             },
             run: "drift/poll#1/before/slow",
-            noticed: "after",
+            noticed: "after 10800s it is",
         },
     ),
 ];
@@ -139,9 +139,9 @@ fn each_mistake_is_noticed() {
         let expected = undisturbed(story, decide);
         assert!(run(story, &[point], &expected, decide).is_ok(), "{name} without a mistake");
         match run(story, &[point], &expected, *mistake) {
-            Err(error) if error.lines().any(|line| line.contains(noticed)) => {}
+            Err(error) if error.wrong.contains(noticed) => {}
             Err(error) => {
-                unnoticed.push(format!("{what}: said is {}", error.lines().next().unwrap_or_default()));
+                unnoticed.push(format!("{what}: said is {}", error.wrong.lines().next().unwrap_or_default()));
             }
             Ok(_) => unnoticed.push(format!("{what}: nothing is said")),
         }

@@ -7,7 +7,7 @@ use migrationlink_simulator::Config;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::border::{Kind, Phase, Point, Record};
+use crate::border::{Fault, Kind, Phase, Point, Record};
 use crate::oracle;
 use crate::stories::{OTHER, Story, TOKEN};
 use crate::world::{World, log};
@@ -32,6 +32,13 @@ pub struct Run {
     pub log: String,
 }
 
+/// A run in which something was wrong.
+#[derive(Debug)]
+pub struct Failed {
+    pub wrong: String,
+    pub log: String,
+}
+
 /// Runs the story without faults.
 pub fn undisturbed(story: Story, decide: fn(&View<'_>) -> Step) -> Undisturbed {
     on_a_runtime(async {
@@ -51,7 +58,7 @@ pub fn run(
     plan: &[Point],
     expected: &Undisturbed,
     decide: fn(&View<'_>) -> Step,
-) -> Result<Run, String> {
+) -> Result<Run, Failed> {
     let _log = log::take_down();
     let (mut record, settled) = on_a_runtime(async {
         let world = World::new(Config::default(), decide);
@@ -91,7 +98,7 @@ pub fn run(
     if record.violations.is_empty() {
         return Ok(Run { record, settled, log });
     }
-    Err(format!("{}\n{log}", record.violations.join("\n")))
+    Err(Failed { wrong: record.violations.join("\n"), log })
 }
 
 /// Waits until everything is as it has to be. None if that takes too long.
@@ -108,9 +115,18 @@ async fn settles(begin: Instant, world: &World, end: &Value) -> Option<Duration>
 /// A token is sent as often as it has to be: once more only for a POST that was refused or whose answer was lost, and for
 /// one whose process ended before it could record it.
 fn count_posts(record: &mut Record, expected: &Record) {
-    let on_posts: Vec<&Point> = record.met.iter().filter(|point| point.crossing.kind == Kind::Post).collect();
-    let lost = on_posts.iter().filter(|point| point.phase == Phase::Effect).count();
-    let (sent, may_be_sent) = (record.sent, expected.sent + on_posts.len() + record.orphans);
+    let on_posts = |counts: &dyn Fn(&Point) -> bool| {
+        record.met.iter().filter(|point| point.crossing.kind == Kind::Post && counts(point)).count()
+    };
+    // What is slow is answered. Whose process ended after the effect is counted with the orphans.
+    let refused = on_posts(&|point| match (point.phase, point.fault) {
+        (_, Fault::Slow) => false,
+        (phase, Fault::Crash) => phase == Phase::Before,
+        _ => true,
+    });
+    let lost =
+        on_posts(&|point| point.phase == Phase::Effect && !matches!(point.fault, Fault::Slow | Fault::Crash));
+    let (sent, may_be_sent) = (record.sent, expected.sent + refused + record.orphans);
     let (effective, may_be) = (record.effective, expected.effective + lost + record.orphans);
     if sent > may_be_sent || effective > may_be {
         record.violations.push(format!(

@@ -25,7 +25,7 @@ pub enum Story {
     Deletion,
     /// A link is deleted, and another of the same name created at once.
     Recreation,
-    /// The Secret is deleted, and another of the same name created, with another token.
+    /// The Secret is deleted, and another of the same name created, with another token; the ConfigMap gets a label.
     SecretRecreation,
     /// The Secret gets another token at the moment at which the copy that works is told to end; another waits.
     HandOver,
@@ -104,6 +104,7 @@ impl Story {
                 world.create_link("link", "Retain");
             }
             Self::SecretRecreation => {
+                world.touch_ca();
                 world.delete_secret();
                 // In the middle of what it does about it.
                 sleep(Duration::from_millis(3)).await;

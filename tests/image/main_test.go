@@ -25,7 +25,7 @@ var (
 )
 
 const (
-	repository = "ghcr.io/migrationlink/migrationlink-operator"
+	repository = "localhost/migrationlink-operator"
 	program    = "/migrationlink-operator"
 	roots      = "etc/ssl/certs/ca-certificates.crt"
 	// Nobody's, as in the images of others that run as such.

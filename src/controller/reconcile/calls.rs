@@ -65,7 +65,8 @@ impl Pass<'_> {
     /// token for one of them a moment ago. False if there are none.
     pub(super) async fn read_unread(&self) -> Result<bool, KubernetesError> {
         let (store, kubernetes) = (&self.context.store, &self.context.kubernetes);
-        let unread = store.unread(self.key, self.context.claim.since().as_deref());
+        let Some(since) = self.context.claim.since() else { return Ok(false) };
+        let unread = store.unread(self.key, &since);
         for (link, uid) in &unread {
             let woken = match kubernetes.link(&link.namespace, &link.name).await {
                 Ok(link) => store.update(link),

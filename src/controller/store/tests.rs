@@ -55,35 +55,29 @@ fn our_own_write_coming_back_and_a_late_event_say_nothing_new() {
     assert!(store.apply(link("a", 11, "s")).news, "somebody wiped the status");
 }
 
-#[test]
-fn a_link_that_is_known_from_before_the_claim_only_is_to_be_read() {
-    let store = Store::default();
-    store.apply(link("a", 5, "s"));
-    let me = [(key(), "a".to_owned())];
-    assert_eq!(store.unread(&key(), Some("5")), me);
-    assert_eq!(store.unread(&key(), Some("4")), [], "it has changed since");
-    assert_eq!(store.unread(&key(), None), [], "there is no other copy");
-    store.update(link("a", 5, "s"));
-    assert_eq!(store.unread(&key(), Some("5")), []);
-}
-
 /// What the watch tells of a link may be older than what the copy wrote that worked before.
 #[test]
-fn another_link_of_the_organization_is_to_be_read_until_a_call_has_brought_it() {
+fn the_links_of_an_organization_that_are_known_from_before_the_claim_only_are_to_be_read() {
     let store = Store::default();
     let of = |name: &str, version| Link { name: name.into(), ..link(name, version, "s") };
     let rival = Key { namespace: "n".into(), name: "rival".into() };
+    let me = (key(), "l".to_owned());
     store.apply(of("l", 5));
-    assert_eq!(store.unread(&key(), None), []);
+    assert_eq!(store.unread(&key(), "5"), std::slice::from_ref(&me));
+    assert_eq!(store.unread(&key(), "4"), [], "it has changed since");
     store.apply(of("rival", 6));
-    store.apply(of("rival", 7));
-    assert_eq!(store.unread(&key(), None), [(rival.clone(), "rival".to_owned())]);
+    assert_eq!(store.unread(&key(), "6"), [me, (rival.clone(), "rival".to_owned())]);
+    store.update(of("l", 5));
+    assert_eq!(
+        store.unread(&key(), "6"),
+        [(rival.clone(), "rival".to_owned())],
+        "it was read, though it is the same"
+    );
     store.update(of("rival", 7));
-    store.apply(of("rival", 8));
-    assert_eq!(store.unread(&key(), None), [], "the version that was known, too, is read now");
+    assert_eq!(store.unread(&key(), "9"), []);
     store.remove(&rival, "rival");
-    store.apply(Link { uid: "again".into(), ..of("rival", 9) });
-    assert_eq!(store.unread(&key(), None), [(rival, "again".to_owned())]);
+    store.apply(Link { uid: "again".into(), ..of("rival", 8) });
+    assert_eq!(store.unread(&key(), "9"), [(rival, "again".to_owned())]);
 }
 
 #[test]

@@ -163,6 +163,20 @@ fn where_a_token_was_accepted_before_nothing_is_taken_over() {
     assert_eq!(told.case.known().token_fingerprint.as_deref(), Some("t1"));
 }
 
+/// What was announced need not have been sent: the process was gone before. A link that is there is that of the accepted token.
+#[test]
+fn after_a_crash_the_accepted_link_is_not_taken_for_that_of_an_announced_token() {
+    let mut told = story(synced().sent("t2").holds("t2", "k1")).answers(exists(), state("SYNCED"));
+    assert_eq!(told.restart().pass(), SENT, "no poll: it would say SYNCED of the accepted token's link");
+    assert_eq!(told.case.conditions(), "Ready=False LinkExists, Stalled=True LinkExists");
+    assert_eq!(told.case.known().token_fingerprint.as_deref(), Some("t1"));
+    // The accepted token is back in the Secret: that its link is there is what is wanted.
+    told.then(|case| case.holds("t1", "k1"));
+    assert_eq!(told.pass(), SETTLED);
+    assert_eq!(told.case.conditions(), "Ready=True Synced");
+    assert_eq!(told.case.known().sent, None);
+}
+
 /// A link that is lost, and that somebody else made anew meanwhile with a token of their own.
 #[test]
 fn a_link_of_others_in_the_place_of_a_lost_one_is_neither_taken_over_nor_removed() {

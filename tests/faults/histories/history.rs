@@ -107,7 +107,7 @@ pub fn run(ops: &[Op]) -> Result<(), String> {
             told.step(op).await;
         }
         told.heal().await;
-        oracle::nothing_leaks(&told.world, &told.world.border, &TOKENS);
+        oracle::nothing_leaks(&told.world, &told.world.border, &[&TOKENS[..], &[FOREIGN]].concat());
         let record = told.world.border.record();
         let mut violations = record.violations;
         let may_be = told.model.reasons_to_post + record.orphans;

@@ -24,6 +24,11 @@ impl World {
         self.patch(&format!("{SECRETS}/keys"), &json!({"data": data(token)}));
     }
 
+    /// A new version of the ConfigMap with the same content.
+    pub fn touch_ca(&self) {
+        self.patch(&format!("{CONFIG_MAPS}/ca"), &json!({"metadata": {"labels": {"touched": "yes"}}}));
+    }
+
     pub fn delete_secret(&self) {
         self.delete(&format!("{SECRETS}/keys"));
     }
