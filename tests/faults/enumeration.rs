@@ -65,13 +65,13 @@ impl Tally {
     /// Says how it went, and fails if a run did.
     fn tell(self, what: &str, took: Duration) {
         let (slowest, by) = self.slowest.into_inner().unwrap();
-        println!(
+        crate::say(&format!(
             "{what}: {} runs, {} met all of their faults, in {} s; the slowest was as it had to be after {} s: {by}",
             self.runs.into_inner(),
             self.met.into_inner(),
             took.as_secs(),
             slowest.as_secs()
-        );
+        ));
         let failed = self.failed.into_inner().unwrap();
         for (name, error) in failed.iter().take(TOLD) {
             println!("--- {name}\n{}\n{}", error.wrong, error.log);
@@ -170,7 +170,7 @@ fn pairs_of_faults() {
     let count: usize = runs.iter().map(|single| faults(&single.then).count()).sum();
     let long = std::env::var_os("MIGRATIONLINK_LONG").is_some();
     let chosen = if long { (0..count).collect() } else { sample(count, PAIRS, seed) };
-    println!("pairs of faults: {} of {count}, MIGRATIONLINK_SEED={seed}", chosen.len());
+    crate::say(&format!("pairs of faults: {} of {count}, MIGRATIONLINK_SEED={seed}", chosen.len()));
     let mut work = Vec::new();
     let mut chosen = chosen.into_iter().peekable();
     let mut number = 0;

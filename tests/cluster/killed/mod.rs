@@ -12,6 +12,7 @@ mod pair;
 mod wanted;
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -54,18 +55,23 @@ async fn killed_copies_lose_nothing_and_repeat_no_more_than_what_they_could_not_
     let (mut left, mut seed) = (KILLS[usize::from(long)], chance::seed());
     while left > 0 {
         let kills = left.min(KILLS[0]);
-        println!("kill -9: MIGRATIONLINK_SEED={seed}");
+        say(&format!("MIGRATIONLINK_SEED={seed}"));
         let begin = Instant::now();
         let total = round(&control_plane, seed, kills).await;
         let Total { kills, by_themselves, changes, between, hit, needed, made } = total;
-        println!(
-            "kill -9: seed {seed}, {kills} kills and {by_themselves} ends for want of a renewal, {changes} changes; {between} \
+        say(&format!(
+            "seed {seed}, {kills} kills and {by_themselves} ends for want of a renewal, {changes} changes; {between} \
              fell between a POST and its record ({hit} POSTs); {needed} POSTs needed, {made} made; {:.0} s",
             begin.elapsed().as_secs_f64()
-        );
+        ));
         left -= kills;
         seed += 1;
     }
+}
+
+/// Says it whether or not the test passes: what is printed with `println!` is shown of a test that failed only.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "kill -9: {line}");
 }
 
 async fn round(control_plane: &ControlPlane, seed: u64, kills: usize) -> Total {

@@ -25,7 +25,7 @@ fn random_histories() {
     });
     let long = std::env::var_os("MIGRATIONLINK_LONG").is_some();
     let cases = if long { HISTORIES.1 } else { HISTORIES.0 };
-    println!("random histories: {cases}, MIGRATIONLINK_SEED={seed}");
+    crate::say(&format!("random histories: {cases}, MIGRATIONLINK_SEED={seed}"));
     let begin = Instant::now();
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -38,11 +38,11 @@ fn random_histories() {
         history::run(&ops).map_err(proptest::test_runner::TestCaseError::fail)
     });
     match result {
-        Ok(()) => println!(
+        Ok(()) => crate::say(&format!(
             "random histories: {cases} with {} steps in {} s",
             steps.get(),
             begin.elapsed().as_secs()
-        ),
+        )),
         Err(TestError::Fail(why, ops)) => panic!("MIGRATIONLINK_SEED={seed}, {ops:?}: {why}"),
         Err(error) => panic!("{error}"),
     }
