@@ -32,7 +32,9 @@ pub fn may_call(world: &World) {
         let as_read = inputs.iter().all(|input| {
             let plural = if input["kind"] == "Secret" { "secrets" } else { "configmaps" };
             let object = world.api.object(plural, NAMESPACE, input["name"].as_str().unwrap_or_default());
-            object.unwrap_or_default()["metadata"]["resourceVersion"] == input["resourceVersion"]
+            // What could not be read and now can be is a change.
+            input["content"].is_string()
+                && object.unwrap_or_default()["metadata"]["resourceVersion"] == input["resourceVersion"]
         });
         let handled = |annotation: &str, field: &str| {
             let asked = &link["metadata"]["annotations"][format!("migrationlink.dev/{annotation}")];
