@@ -166,9 +166,7 @@ impl Context<'_> {
         // Never back: a process that took over with an old view of the link may have called for a spec of before.
         let generation = Some(self.attempt.generation);
         draft.status.observed_generation = draft.status.observed_generation.max(generation);
-        // What was read for that spec says nothing of this one: it is read anew.
-        let outdated = draft.status.observed_generation > generation;
-        draft.status.inputs = (!outdated).then(|| self.attempt.inputs.clone());
+        draft.status.inputs = Some(self.attempt.inputs.clone());
         draft.status.last_handled_reconcile_at.clone_from(&self.attempt.reconcile_at);
         draft.record().key_fingerprint = Some(self.attempt.fingerprints.keys.clone());
         if self.posted() && draft.reason() == Some(Reason::LinkLost) {
