@@ -195,7 +195,7 @@ fn what_a_switch_adds_is_there_and_not_without_it() {
     );
     let digest = format!("sha256:{}", "0".repeat(64));
     let image = json!({"image": {"digest": digest, "tag": "ignored"}});
-    assert_eq!(pod(image)["containers"][0]["image"], format!("migrationlink-operator@{digest}"));
+    assert_eq!(pod(image)["containers"][0]["image"], format!("localhost/migrationlink-operator@{digest}"));
     let env = pod(json!({"proxy": {"https": "http://proxy:3128", "noProxy": "om.internal"}}))["containers"]
         [0]["env"]
         .clone();
