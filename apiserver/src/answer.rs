@@ -53,20 +53,33 @@ impl Refusal {
 }
 
 /// A failure as the API server words it.
-pub(crate) fn status(code: u16, reason: &str, message: &str) -> Value {
+fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code,
     })
 }
 
+/// The `Status` object of a refusal with this code.
+pub fn failure(code: u16) -> Value {
+    let reason = match code {
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
+        _ => "InternalError",
+    };
+    status(code, reason, "refused")
+}
+
 impl Answer {
     /// A refusal, as an API server or what stands before it gives it: to stand in for an answer.
-    pub fn refusal(code: u16, reason: &str) -> Response<Self> {
-        whole(
-            StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            &status(code, reason, "refused"),
-        )
+    pub fn refusal(code: u16) -> Response<Self> {
+        whole(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &failure(code))
     }
 
     pub(crate) fn watch(events: UnboundedReceiver<Bytes>, time: Duration) -> Response<Self> {

@@ -23,7 +23,7 @@ use hyper::body::Bytes;
 use hyper::{Request, Response};
 use serde_json::Value;
 
-pub use answer::Answer;
+pub use answer::{Answer, failure};
 use objects::Objects;
 
 /// An API server. Clones share everything. All its times are tokio's and the clock's.

@@ -29,6 +29,16 @@ pub(super) enum Standing {
     Lost(Loss),
 }
 
+impl Standing {
+    /// See [`Claim::since`].
+    pub(super) fn since(&self) -> Option<String> {
+        match self {
+            Self::Until { since, .. } => since.clone(),
+            _ => None,
+        }
+    }
+}
+
 /// Why a claim was lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
@@ -104,10 +114,7 @@ impl Claim {
     /// The version of the lease with which this claim began, if another copy held the lease before: what that one wrote, it wrote
     /// before this version. None where nobody held it before, or there is no claim.
     pub fn since(&self) -> Option<String> {
-        match &*self.0.borrow() {
-            Standing::Until { since, .. } => since.clone(),
-            _ => None,
-        }
+        self.0.borrow().since()
     }
 
     /// Whether anything may be written now.

@@ -170,7 +170,7 @@ impl Elector {
         self.wrote = true;
         let lease = self.api.replace(&held(lease, &self.identity, self.timing, (self.clock)())).await?;
         let since = match self.claim_end() {
-            Some(_) => self.claim_since(),
+            Some(_) => self.standing.borrow().since(),
             None => lease.resource_version().filter(|_| predecessor),
         };
         self.observe(Some(lease));
@@ -247,13 +247,6 @@ impl Elector {
     fn claim_end(&self) -> Option<Instant> {
         match *self.standing.borrow() {
             Standing::Until { end, .. } => Some(end),
-            _ => None,
-        }
-    }
-
-    fn claim_since(&self) -> Option<String> {
-        match &*self.standing.borrow() {
-            Standing::Until { since, .. } => since.clone(),
             _ => None,
         }
     }

@@ -111,17 +111,7 @@ async fn fail(life: &Arc<Life>, fault: Fault) -> Option<io::Result<Response<Answ
         }
         Fault::Status(code) => {
             sleep(WAY).await;
-            let reason = match code {
-                401 => "Unauthorized",
-                403 => "Forbidden",
-                409 => "Conflict",
-                410 => "Expired",
-                422 => "Invalid",
-                429 => "TooManyRequests",
-                503 => "ServiceUnavailable",
-                _ => "InternalError",
-            };
-            Some(Ok(Answer::refusal(code, reason)))
+            Some(Ok(Answer::refusal(code)))
         }
         Fault::Slow | Fault::Cut | Fault::Older | Fault::Twice | Fault::Swapped => None,
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame};
-use migrationlink_apiserver::Answer;
+use migrationlink_apiserver::{Answer, failure};
 use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
 
@@ -73,12 +73,7 @@ impl Passed {
                 self.until = Some(Box::pin(sleep(SLOW)));
             }
             Fault::Status(code) => {
-                let reason = if code == 410 { "Expired" } else { "InternalError" };
-                let status = json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                    "message": "as the test wants it", "reason": reason, "code": code,
-                });
-                let line = format!("{}\n", json!({"type": "ERROR", "object": status}));
+                let line = format!("{}\n", json!({"type": "ERROR", "object": failure(code)}));
                 self.ready.push_back(Ok(line.into()));
                 self.inner = Answer::Whole(None);
             }
