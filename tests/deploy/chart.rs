@@ -40,6 +40,13 @@ fn a_wrong_value_is_refused_with_its_name() {
         (json!({"leaderElection": {"leaseName": "Upper"}}), "leaseName"),
         (json!({"health": {"bindAddress": "8081"}}), "bindAddress"),
         (json!({"ca": {"kind": "File"}}), "kind"),
+        (json!({"ca": {"name": "om-ca", "key": "../ca.crt"}}), "key"),
+        (json!({"nameOverride": "Links"}), "nameOverride"),
+        (json!({"fullnameOverride": "links operator"}), "fullnameOverride"),
+        (json!({"priorityClassName": "High\nx: y"}), "priorityClassName"),
+        // A URL with a password belongs into a Secret.
+        (json!({"proxy": {"https": "http://user:secret@proxy.example.com:3128"}}), "https"),
+        (json!({"proxy": {"http": "socks5://proxy.example.com"}}), "http"),
         (json!({"networkPolicy": {"egressPorts": [0]}}), "egressPorts"),
         (json!({"log": {"format": "xml"}}), "format"),
         (json!({"crds": {"enabled": "yes"}}), "enabled"),
@@ -233,4 +240,9 @@ fn the_notes_say_what_is_next() {
     }));
     assert!(other.contains("these namespaces: a, b") && other.contains("crds.enabled=false"), "{other}");
     assert!(other.contains("--serviceaccount=operators:migrationlink-operator"), "{other}");
+    let crd = "--show-only templates/crd.yaml";
+    assert!(other.contains(crd) && !usual.contains(crd), "{other}");
+    let shown = template(&json!({}), &["--show-only", "templates/crd.yaml"]).stdout;
+    assert!(shown.contains("kind: CustomResourceDefinition"), "{shown}");
+    assert!(usual.contains("kubectl create secret") && usual.contains("kind: MigrationLink"), "{usual}");
 }
