@@ -130,7 +130,7 @@ async fn who_takes_over_reads_the_links_of_an_organization_before_a_post() {
         world.tenant.create_link(name, spec(name, &org_id(0), &world.cloud.base_url())).await;
         world.diary.has_been(name, &["SecretNotFound"]).await;
     }
-    let waiting = world.prepared().behind(&front.url()).start().await;
+    let waiting = world.prepared().behind(&front.url()).arg("--sync-interval=24h").start().await;
     front.hold_watch();
     world.secret("holder").await;
     world.diary.has_been("holder", &["SecretNotFound", "Synced"]).await;

@@ -47,7 +47,13 @@ impl<'a> Ledger<'a> {
         })
         .await;
         sleep(QUIET).await;
-        assert_eq!(self.counts(), wanted, "asked for more than was needed");
+        assert_eq!(
+            self.counts(),
+            wanted,
+            "asked for more than was needed: {:?}, {:?}",
+            self.operator.requests().since(&self.before),
+            self.cloud.simulator.journal()
+        );
     }
 
     /// Sees that nothing is asked.
