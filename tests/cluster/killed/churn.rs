@@ -27,6 +27,7 @@ enum Change {
     Rotate,
     RotateTwice,
     RotateBack,
+    ThereAndBack,
     Relink,
     Lose,
     Ask,
@@ -38,13 +39,15 @@ enum Change {
 }
 
 /// Each as often as it comes.
-const CHANGES: [Change; 16] = [
+const CHANGES: [Change; 18] = [
     Change::Rotate,
     Change::Rotate,
     Change::Rotate,
     Change::RotateTwice,
     Change::RotateTwice,
     Change::RotateBack,
+    Change::ThereAndBack,
+    Change::ThereAndBack,
     Change::Relink,
     Change::Relink,
     Change::Lose,
@@ -207,6 +210,15 @@ impl<'a> Life<'a> {
                 if self.wanted.as_ref().is_some_and(|wanted| wanted.token != token) {
                     self.rotate(token).await;
                 }
+            }
+            Change::ThereAndBack => {
+                let token = self.wanted.as_ref().expect("a resource").token.clone();
+                self.rotate(self.next_token()).await;
+                self.pause(PAUSE).await;
+                self.give_up();
+                self.rotate(token).await;
+                // Not again if the other one was never sent.
+                self.give_up();
             }
             Change::Relink => {
                 self.demand_again();
