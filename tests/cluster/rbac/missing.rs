@@ -5,7 +5,7 @@ use kube::api::DeleteParams;
 use migrationlink_operator::api::{ConditionType, Conditions, DeletionPolicy, FINALIZER, MigrationLinkSpec};
 
 use super::{RECONCILE_AT, acknowledged, conflict, same_event_twice, says, with_ca};
-use crate::support::{Cloud, Operator, Rights, Tenant, eventually, link_spec};
+use crate::support::{Cloud, ControlPlane, Operator, Rights, Tenant, eventually, link_spec};
 
 #[tokio::test]
 async fn each_right_on_links_is_needed_named_when_it_is_missing_and_taken_up_when_it_is_given() {
@@ -236,6 +236,52 @@ async fn a_namespace_that_is_forbidden_stops_no_other() {
     tenant.create_link("link", link_spec(&cloud.base_url())).await;
     tenant.wait_for_ready("link", "True", "Synced").await;
     assert_eq!(operator.probe("/readyz").await.0, 503);
+}
+
+/// Who takes over reads the links of an organization before a token is sent, and passes over one that it may not read: whoever takes
+/// this right away in a namespace of theirs holds up nobody else.
+#[tokio::test]
+async fn a_link_that_may_not_be_read_after_a_takeover_holds_up_no_other_of_its_organization() {
+    let control_plane = ControlPlane::start();
+    let (tenant, theirs) = (Tenant::on(&control_plane).await, Tenant::on(&control_plane).await);
+    let cloud = Cloud::start().await;
+    for resources in
+        ["migrationlinks.migrationlink.dev,secrets,configmaps", "migrationlinks.migrationlink.dev/status"]
+    {
+        let (name, verbs) =
+            if resources.ends_with("status") { ("write", "patch") } else { ("see", "list,watch") };
+        let account = format!("{}:{}", tenant.namespace, Rights::namespaced(&tenant.namespace).account);
+        for made in [
+            &["create", "role", name, "--verb", verbs, "--resource", resources][..],
+            &["create", "rolebinding", name, "--role", name, "--serviceaccount", &account],
+        ] {
+            let output = theirs.kubectl(made, "");
+            assert!(output.success, "{output:?}");
+        }
+    }
+    let copy = || {
+        tenant
+            .operator()
+            .arg(format!("--watch-namespace={}", theirs.namespace))
+            .arg(format!("--allowed-origin={}", cloud.origin()))
+    };
+    let mut first = copy().start().await;
+    for tenant in [&tenant, &theirs] {
+        tenant.create_link("link", link_spec(&cloud.base_url())).await;
+    }
+    tenant.wait_for_ready("link", "False", "SecretNotFound").await;
+    theirs.wait_for_ready("link", "False", "SecretAccessDenied").await;
+    let second = copy().start().await;
+    assert_eq!(first.stop().await, Some(0));
+    second.wait_until_it_leads().await;
+    tenant.create_secret("keys", &Cloud::secret_keys("a-link-token")).await;
+    tenant.wait_for_ready("link", "True", "Synced").await;
+    says(&second, "a link of the same organization cannot be read").await;
+    let requests = second.requests();
+    let reads = requests.0.iter().filter(|read| read.verb == "get" && read.resource == "migrationlinks");
+    let refused = reads.filter(|read| read.code == 403 && read.namespace == theirs.namespace);
+    assert_eq!(refused.count(), 1, "{requests:?}");
+    assert_eq!(cloud.calls().posts, 1);
 }
 
 /// Without `get` on Secrets.
