@@ -17,7 +17,7 @@ demo: prerequisites ## the operator on a real API server, step by step; ends wit
 
 test: prerequisites ## every test, those on a real API server included
 	@tests/controlplane/obtain >/dev/null
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-fail-fast
 
 test-deploy: prerequisites ## the tests of what is under deploy/: chart, manifests, documented commands
 	@tests/controlplane/obtain >/dev/null

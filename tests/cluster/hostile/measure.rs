@@ -84,13 +84,6 @@ impl<'a> Beside<'a> {
         self.compare(what, &Times(times));
     }
 
-    /// Measures the neighbour's checks where they have to wait for their turn: none takes longer than this.
-    pub async fn is_done_within(&mut self, longest: Duration, what: &str, checks: usize) {
-        let times = self.checks(checks).await;
-        println!("{what}: {times}; {}", Memory::of(self.operator));
-        assert!(times.longest() <= longest, "{what}: {times}");
-    }
-
     fn compare(&self, what: &str, times: &Times) {
         println!("{what}: {times}; {}", Memory::of(self.operator));
         let (median, longest) = (times.median(), times.longest());
