@@ -37,6 +37,7 @@ fn polled(asked: &Asked, reply: impl Fn() -> Reply) -> Reply {
 async fn answers_without_end_or_measure_take_nothing_from_anybody() {
     const CHUNK: &[u8] = b"10\r\ncanary canary xx\r\n";
     const HEADERS: &[u8] = b"X-Canary: canary\r\n";
+    const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\n\r\n";
     let endless = |status: &str| {
         let head = format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n");
         Reply::Endless(head.into_bytes(), CHUNK)
@@ -79,6 +80,10 @@ async fn answers_without_end_or_measure_take_nothing_from_anybody() {
                 Reply::Endless(b"HTTP/1.1 401 Unauthorized\r\n".to_vec(), HEADERS)
             }),
             Attack::at_once("endless-line", BROKE, |_| Reply::Endless(b"HTTP/1.1 401 ".to_vec(), b"canary")),
+            // One at a time; a server that sends them by the megabyte does better (docs/reliability.md).
+            Attack::at_once("endless-interim-answers", NO_ANSWER, |_| {
+                Reply::Endless(INTERIM.to_vec(), INTERIM)
+            }),
             Attack::then("deep-array", NOT_JSON, move |_| nested("[")),
             Attack::then("deep-object", NOT_JSON, move |_| nested(r#"{"parameters":["#)),
         ],

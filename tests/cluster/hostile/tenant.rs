@@ -1,6 +1,5 @@
 //! Tenants whose manifests, annotations and Secrets try to be more than values.
 
-
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
