@@ -117,7 +117,7 @@ fn the_documents_name_the_kubernetes_that_is_tested() {
         "{document}"
     );
     let spdx = format!("spdx-tools=={}", pinned("SPDX_TOOLS_VERSION"));
-    assert!(read("tests/image/spdx.txt").lines().any(|line| line == spdx), "{spdx}");
+    assert!(read("tests/image/spdx.txt").split_whitespace().any(|word| word == spdx), "{spdx}");
     for script in [".ci/deny", ".ci/fuzz", "deploy/image/auditable", "tests/controlplane/obtain"] {
         assert!(read(script).contains("versions.env"), "{script} reads versions.env");
     }
