@@ -76,7 +76,8 @@ pub struct LinkRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_fingerprint: Option<String>,
 
-    /// Fingerprint of a token that was sent with an effect nobody saw, or that is about to be sent in place of another.
+    /// Fingerprint of a token that was sent with an effect nobody saw, or that is about to be sent: the first one of a link
+    /// with the policy Delete, or one in place of another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<String>,
 

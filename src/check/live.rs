@@ -139,8 +139,8 @@ pub fn origin(base_url: &BaseUrl, allowed: &Origins) -> Result<Finding, Finding>
     }
     let message = format!(
         "Credentials may not be sent to {origin}, and nothing was asked of it. If they should be, an administrator starts \
-         the operator with --allowed-origin={origin} (Helm: allowedOrigins; it replaces the default, so repeat it for every \
-         origin in use); give this check the same."
+         the operator with --allowed-origin={origin} (Helm: allowedOrigins). It replaces the default: \
+         name every origin in use, and give this check the same."
     );
     Err(Finding::of("origin", Reason::EndpointNotAllowed, &message))
 }

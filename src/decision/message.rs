@@ -178,7 +178,8 @@ pub(super) fn invalid_base_url(problem: &str) -> String {
 pub(super) fn endpoint_not_allowed(origin: &str) -> String {
     format!(
         "Credentials may not be sent to the origin of spec.baseUrl. If they should be, an administrator starts the \
-         operator with --allowed-origin={origin} (Helm: allowedOrigins; it replaces the default, so repeat it for every origin in use)."
+         operator with --allowed-origin={origin} (Helm: allowedOrigins). It replaces the \
+         default: name every origin in use."
     )
 }
 
