@@ -79,6 +79,11 @@ impl BaseUrl {
         &self.origin
     }
 
+    /// Its path, `/` where it has none.
+    pub fn path(&self) -> &str {
+        self.url.path()
+    }
+
     /// The URL of `path` (which begins with a slash and is already percent-encoded) below this base.
     pub fn join(&self, path: &str) -> Url {
         let mut url = self.url.clone();

@@ -134,10 +134,11 @@ impl Client {
             url,
             keys,
             token,
-            slot: self
-                .0
-                .nonces
-                .slot(self.credential(organization.base_url.origin(), keys), organization.roots.as_ref()),
+            slot: self.0.nonces.slot(
+                self.credential(organization.base_url.origin(), keys),
+                &organization.base_url,
+                organization.roots.as_ref(),
+            ),
             deadline: deadline.min(Instant::now() + DEADLINE),
         };
         call.without_echo(self.exchange(&call).await)

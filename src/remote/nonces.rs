@@ -1,4 +1,4 @@
-//! The nonces that are known, per origin, roots and credential. One nonce serves many requests, each with a count of its own
+//! The nonces that are known, per base URL, roots and credential. One nonce serves many requests, each with a count of its own
 //! (RFC 7616 §3.4), which saves every other round trip.
 
 use std::collections::HashMap;
@@ -14,6 +14,7 @@ use super::digest::{Hash, Manner, Op, Session};
 use super::failure::Failure;
 use super::organization::ApiKeys;
 use super::roots::{Roots, RootsId};
+use crate::endpoint::BaseUrl;
 
 /// A generation of the cache ends after so many slots or so long; a slot lives for two generations without use.
 const GENERATION_SLOTS: usize = 2048;
@@ -25,7 +26,7 @@ const STRONGEST_TIME: Duration = Duration::from_mins(30);
 /// The cache. It holds challenges, no credential.
 pub(super) struct Nonces(Mutex<Generations>);
 
-type Key = (CredentialId, Option<RootsId>);
+type Key = (CredentialId, String, Option<RootsId>);
 
 struct Generations {
     began: Instant,
@@ -33,7 +34,7 @@ struct Generations {
     old: HashMap<Key, Arc<Slot>>,
 }
 
-/// The place of one credential at one origin, reached with the same roots. The realm is the session's: a challenge with another replaces it.
+/// The place of one credential at one base URL, reached with the same roots. The realm is the session's: a challenge with another replaces it.
 pub(super) struct Slot {
     /// Held while a challenge is asked for: the others of this credential wait for it.
     pub(super) fetching: tokio::sync::Mutex<()>,
@@ -72,16 +73,23 @@ impl Nonces {
         Self(Mutex::new(Generations { began: Instant::now(), young: HashMap::new(), old: HashMap::new() }))
     }
 
-    /// Roots tell slots apart, too: who trusts other ones talks to another server, perhaps.
-    pub(super) fn slot(&self, credential: CredentialId, roots: Option<&Roots>) -> Arc<Slot> {
-        let key = (credential, roots.map(Roots::id));
+    /// The base URL's path tells slots apart, too: a path that has asked for no credentials gets none, whatever else its server
+    /// has asked for. So do roots: who trusts other ones talks to another server, perhaps.
+    pub(super) fn slot(
+        &self,
+        credential: CredentialId,
+        base_url: &BaseUrl,
+        roots: Option<&Roots>,
+    ) -> Arc<Slot> {
+        let key = (credential, base_url.path().to_owned(), roots.map(Roots::id));
         let generations = &mut *lock(&self.0);
         if generations.young.len() >= GENERATION_SLOTS || generations.began.elapsed() >= GENERATION_TIME {
             generations.began = Instant::now();
             generations.old = std::mem::take(&mut generations.young);
         }
-        let older = || generations.old.remove(&key).unwrap_or_else(|| Arc::new(Slot::new()));
-        generations.young.entry(key).or_insert_with(older).clone()
+        let older = generations.old.remove(&key);
+        let slot = || older.unwrap_or_else(|| Arc::new(Slot::new()));
+        generations.young.entry(key).or_insert_with(slot).clone()
     }
 }
 
@@ -232,23 +240,29 @@ mod tests {
         ids.of(&"https://a".parse().unwrap(), &keys)
     }
 
+    fn api() -> BaseUrl {
+        "https://a/api".parse().unwrap()
+    }
+
     #[tokio::test]
-    async fn a_slot_belongs_to_one_credential_and_the_roots() {
+    async fn a_slot_belongs_to_one_credential_base_url_and_the_roots() {
         let (ids, nonces) = (CredentialIds::default(), Nonces::new());
-        let slot = nonces.slot(credential(&ids, 1), None);
-        assert!(Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 1), None)));
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 2), None)));
+        let slot = nonces.slot(credential(&ids, 1), &api(), None);
+        assert!(Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 1), &api(), None)));
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 2), &api(), None)));
+        let other = "https://a/other".parse().unwrap();
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 1), &other, None)));
         let roots = Roots::from(Vec::new());
-        assert!(!Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 1), Some(&roots))));
+        assert!(!Arc::ptr_eq(&slot, &nonces.slot(credential(&ids, 1), &api(), Some(&roots))));
     }
 
     #[tokio::test]
     async fn thousands_of_credentials_do_not_pile_up() {
         let (ids, nonces) = (CredentialIds::default(), Nonces::new());
-        let busy = nonces.slot(credential(&ids, 0), None);
+        let busy = nonces.slot(credential(&ids, 0), &api(), None);
         for n in 1..3 * GENERATION_SLOTS {
-            assert!(!Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, n), None)));
-            assert!(Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, 0), None)));
+            assert!(!Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, n), &api(), None)));
+            assert!(Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, 0), &api(), None)));
         }
         let generations = lock(&nonces.0);
         assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_SLOTS);
@@ -257,11 +271,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_nobody_uses_is_forgotten() {
         let (ids, nonces) = (CredentialIds::default(), Nonces::new());
-        let idle = Arc::downgrade(&nonces.slot(credential(&ids, 1), None));
-        let busy = nonces.slot(credential(&ids, 2), None);
+        let idle = Arc::downgrade(&nonces.slot(credential(&ids, 1), &api(), None));
+        let busy = nonces.slot(credential(&ids, 2), &api(), None);
         for _ in 0..5 {
             tokio::time::advance(Duration::from_mins(3)).await;
-            assert!(Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, 2), None)));
+            assert!(Arc::ptr_eq(&busy, &nonces.slot(credential(&ids, 2), &api(), None)));
         }
         assert!(idle.upgrade().is_none());
     }

@@ -93,6 +93,25 @@ async fn a_weaker_digest_than_before_is_not_answered_for_a_while() {
     assert!(answered("weak".to_owned()));
 }
 
+/// A path that is not the API's gets no token with the nonce that the API gave, and what it says is no effect.
+#[tokio::test(start_paused = true)]
+async fn another_path_of_the_same_origin_is_sent_nothing_before_it_has_asked_itself() {
+    let (client, mock) = Mock::client(|n, seen| match n {
+        0 => Some(nonce("of-the-api")),
+        _ if seen.path == format!("{LINK}/status") => Some(synced()),
+        _ => Some(answer(302, "")),
+    });
+    status(&client).await.unwrap();
+    let base_url = "https://cloud.example.com/login".parse().unwrap();
+    let elsewhere = Organization { base_url, ..organization() };
+    let failure = client.link(&elsewhere, &keys(1), &TOKEN.into(), far()).await.unwrap_err();
+    assert!(!failure.maybe_effective, "{failure:?}");
+    let seen = mock.seen();
+    let there: Vec<_> = seen.iter().filter(|seen| seen.path.starts_with("/login")).collect();
+    assert_eq!(there.len(), 1);
+    assert!(there[0].authorization.is_empty() && there[0].body.is_none());
+}
+
 /// A fleet in the middle of an upgrade: the answer to the older's challenge meets the newer.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_by_a_backend_of_another_kind_is_no_verdict() {
