@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use futures::future::join_all;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::remote::TransportErrorKind;
