@@ -221,28 +221,3 @@ fn what_a_switch_adds_is_there_and_not_without_it() {
             .clone();
     assert_eq!(strategy, json!({"type": "Recreate"}));
 }
-
-#[test]
-fn the_notes_say_what_is_next() {
-    let notes = |values: &Value| {
-        let args = ["install", RELEASE, CHART, "--dry-run=client", "--namespace", "operators", "-f", "-"];
-        let output = run(&mut helm_command(&args), &values.to_string());
-        assert!(output.success, "{}", output.stderr);
-        output.stdout.split_once("NOTES:").expect("notes").1.to_owned()
-    };
-    let usual = notes(&json!({}));
-    assert!(
-        usual.contains("works in every namespace") && usual.contains("https://cloud.mongodb.com"),
-        "{usual}"
-    );
-    let other = notes(&json!({
-        "watchNamespaces": ["a", "b"], "rbac": {"secretAccess": "perNamespace"}, "crds": {"enabled": false},
-    }));
-    assert!(other.contains("these namespaces: a, b") && other.contains("crds.enabled=false"), "{other}");
-    assert!(other.contains("--serviceaccount=operators:migrationlink-operator"), "{other}");
-    let crd = "--show-only templates/crd.yaml";
-    assert!(other.contains(crd) && !usual.contains(crd), "{other}");
-    let shown = template(&json!({}), &["--show-only", "templates/crd.yaml"]).stdout;
-    assert!(shown.contains("kind: CustomResourceDefinition"), "{shown}");
-    assert!(usual.contains("kubectl create secret") && usual.contains("kind: MigrationLink"), "{usual}");
-}

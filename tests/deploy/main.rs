@@ -14,6 +14,7 @@ mod conform;
 mod generated;
 mod install;
 mod installed;
+mod notes;
 mod quickstart;
 mod secrets;
 #[path = "../cluster/support/mod.rs"]
