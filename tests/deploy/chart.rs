@@ -227,7 +227,6 @@ fn what_a_switch_adds_is_there_and_not_without_it() {
     assert_eq!(only(&objects, "ServiceMonitor")["spec"]["endpoints"][0]["honorLabels"], true);
 
     let pod = |values: Value| only(&rendered(&values), "Deployment")["spec"]["template"]["spec"].clone();
-    assert_eq!(pod(json!({}))["enableServiceLinks"], false);
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         pod(json!({}))["containers"][0]["image"],

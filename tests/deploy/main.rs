@@ -24,3 +24,4 @@ mod table;
 mod tools;
 mod uninstall;
 mod upgrade;
+mod values;
