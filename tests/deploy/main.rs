@@ -10,6 +10,7 @@
 
 mod admission;
 mod chart;
+mod compatible;
 mod conform;
 mod generated;
 mod install;
