@@ -71,10 +71,10 @@ fn schema(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
             "enum" if is.is_null() => {}
             "enum" if was.is_array() => same_or_more(&at, was, is, found),
             "maxLength" | "maxItems" | "maxProperties" | "maximum" => {
-                bound(&at, was, is, |was, is| is >= was, found)
+                bound(&at, was, is, |was, is| is >= was, found);
             }
             "minLength" | "minItems" | "minProperties" | "minimum" => {
-                bound(&at, was, is, |was, is| is <= was, found)
+                bound(&at, was, is, |was, is| is <= was, found);
             }
             "x-kubernetes-validations" => {
                 let was: Vec<_> = list(was).iter().map(judges).collect();

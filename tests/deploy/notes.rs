@@ -81,10 +81,10 @@ async fn what_the_notes_say_can_be_typed() {
     let values = json!({"crds": {"enabled": false}, "allowedOrigins": ["https://om.example.com:8443"]});
     let args = ["install", RELEASE, CHART, "-n", NAMESPACE, "--create-namespace"];
     let printed = helm_does(&control_plane, &args, &values);
-    let line = line(&printed, "helm template ");
-    let line = line.replace(" CHART ", " deploy/chart/migrationlink-operator ");
-    assert_eq!(commands("docs/install.md", "## GitOps"), [line.clone()]);
-    types(&control_plane, &line);
+    let definition = line(&printed, "helm template ");
+    let definition = definition.replace(" CHART ", " deploy/chart/migrationlink-operator ");
+    assert_eq!(commands("docs/install.md", "## GitOps"), [definition.as_str()]);
+    types(&control_plane, &definition);
     served(&control_plane).await;
     let labels = ["get", "crd", CRD, "-o", "jsonpath={.metadata.labels}"];
     let applied = kubectl_does(&control_plane, &labels, "");
@@ -92,7 +92,7 @@ async fn what_the_notes_say_can_be_typed() {
     // Somebody else's hand is no hindrance at the next upgrade.
     let label = "app.kubernetes.io/instance=another";
     kubectl_does(&control_plane, &["label", "crd", CRD, label, "--overwrite"], "");
-    types(&control_plane, &line);
+    types(&control_plane, &definition);
     assert_eq!(kubectl_does(&control_plane, &labels, ""), applied);
 
     for (file, content) in
@@ -104,8 +104,8 @@ async fn what_the_notes_say_can_be_typed() {
     let typed =
         first_link(&printed).replace("NAMESPACE", &tenant.namespace).replace("ORGANIZATION_ID", ORG_ID);
     types(&control_plane, &typed);
-    let link = tenant.link("migration").await;
-    assert_eq!(link.spec.base_url, "https://om.example.com:8443/api/public/v1.0");
+    let made = tenant.link("migration").await;
+    assert_eq!(made.spec.base_url, "https://om.example.com:8443/api/public/v1.0");
     let keys = ["get", "secret", "migration", "-o", "jsonpath={.data}"];
     let keys = tenant.kubectl(&keys, "").stdout;
     for key in ["publicKey", "privateKey", "linkToken"] {
