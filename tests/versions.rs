@@ -107,7 +107,6 @@ fn rust_is_what_is_pinned() {
     assert!(read("Cargo.toml").contains(&format!("rust-version = \"{minimum}\"")));
 }
 
-/// A script that names a version of its own would be forgotten at the next change.
 #[test]
 fn the_documents_name_the_kubernetes_that_is_tested() {
     let kubernetes = pinned("KUBERNETES_VERSION");
@@ -118,7 +117,50 @@ fn the_documents_name_the_kubernetes_that_is_tested() {
     );
     let spdx = format!("spdx-tools=={}", pinned("SPDX_TOOLS_VERSION"));
     assert!(read("tests/image/spdx.txt").split_whitespace().any(|word| word == spdx), "{spdx}");
-    for script in [".ci/deny", ".ci/fuzz", "deploy/image/auditable", "tests/controlplane/obtain"] {
-        assert!(read(script).contains("versions.env"), "{script} reads versions.env");
+}
+
+/// Every script in this folder.
+fn scripts(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            scripts(&entry, found);
+        } else if fs::read(&entry).expect("a file").starts_with(b"#!") {
+            found.push(entry);
+        }
     }
+}
+
+/// Three numbers with dots between them. An address has four.
+fn versions(text: &str) -> Vec<&str> {
+    let words = text.split(|c: char| !c.is_ascii_digit() && c != '.').map(|word| word.trim_matches('.'));
+    let is_version =
+        |word: &&str| word.split('.').count() == 3 && word.split('.').all(|part| !part.is_empty());
+    words.filter(is_version).collect()
+}
+
+/// A script that names a version of its own would be forgotten at the next change.
+#[test]
+fn no_script_has_a_version_of_its_own() {
+    let mut found = Vec::new();
+    for folder in [".ci", "tests", "deploy", "demo"] {
+        scripts(&Path::new(ROOT).join(folder), &mut found);
+    }
+    let names: Vec<_> = read("versions.env")
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, _)| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+        .map(|(name, _)| format!("${name}"))
+        .collect();
+    let mut readers = 0;
+    for script in &found {
+        let text = read(script);
+        assert_eq!(versions(&text), [""; 0], "{}", script.display());
+        if names.iter().any(|name| text.contains(name)) {
+            assert!(text.contains("source") && text.contains("versions.env"), "{}", script.display());
+            readers += 1;
+        }
+    }
+    assert!(readers >= 5, "{readers} of {found:?}");
+    // So that it can fail.
+    assert_eq!(versions("audit_info=0.5.4; go1.26, 127.0.0.1:80 v1.36.3-rc.1 .."), ["0.5.4", "1.36.3"]);
 }

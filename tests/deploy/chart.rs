@@ -17,39 +17,68 @@ fn helm_lint_finds_nothing() {
     assert!(!output.success, "{}", output.stdout);
 }
 
+/// Where the schema refuses, helm says the path of the value, or that an object has none of that name.
 #[test]
-fn a_wrong_value_is_refused_with_its_name() {
-    for (values, said) in [
-        (json!({"replicas": 2}), "replicas"),
-        (json!({"replicaCount": "two"}), "replicaCount"),
-        (json!({"replicaCount": 11}), "replicaCount"),
-        (json!({"allowedOrigins": []}), "allowedOrigins"),
-        (json!({"allowedOrigins": ["https://*.example.com"]}), "allowedOrigins"),
-        (json!({"allowedOrigins": ["https://om.example.com/api"]}), "allowedOrigins"),
-        (json!({"allowedOrigins": "https://om.example.com"}), "allowedOrigins"),
-        (json!({"watchNamespaces": ["Payments"]}), "watchNamespaces"),
-        (json!({"secretAccess": "list"}), "secretAccess"),
-        (json!({"concurrency": 0}), "concurrency"),
-        (json!({"apiRate": "10"}), "apiRate"),
-        (json!({"syncInterval": 15}), "syncInterval"),
-        (json!({"syncInterval": "15 minutes"}), "syncInterval"),
-        (json!({"deletionGracePeriod": "none"}), "deletionGracePeriod"),
-        (json!({"image": {"digest": "sha256:12"}}), "digest"),
-        (json!({"image": {"name": "x"}}), "name"),
-        (json!({"rbac": {"secretAccess": "namespaced"}}), "secretAccess"),
-        (json!({"leaderElection": {"leaseName": "Upper"}}), "leaseName"),
-        (json!({"health": {"bindAddress": "8081"}}), "bindAddress"),
-        (json!({"ca": {"kind": "File"}}), "kind"),
-        (json!({"ca": {"name": "om-ca", "key": "../ca.crt"}}), "key"),
-        (json!({"nameOverride": "Links"}), "nameOverride"),
-        (json!({"fullnameOverride": "links operator"}), "fullnameOverride"),
-        (json!({"priorityClassName": "High\nx: y"}), "priorityClassName"),
+fn a_wrong_value_is_refused_with_its_path() {
+    let long = "a".repeat(64);
+    for (values, path) in [
+        (json!({"replicaCount": "two"}), "/replicaCount"),
+        (json!({"replicaCount": 11}), "/replicaCount"),
+        (json!({"allowedOrigins": []}), "/allowedOrigins"),
+        (json!({"allowedOrigins": ["https://*.example.com"]}), "/allowedOrigins/0"),
+        (
+            json!({"allowedOrigins": ["https://a.example.com", "https://om.example.com/api"]}),
+            "/allowedOrigins/1",
+        ),
+        (json!({"allowedOrigins": "https://om.example.com"}), "/allowedOrigins"),
+        (json!({"watchNamespaces": ["Payments"]}), "/watchNamespaces/0"),
+        (json!({"secretAccess": "list"}), "/secretAccess"),
+        (json!({"concurrency": 0}), "/concurrency"),
+        (json!({"originConcurrency": 65536}), "/originConcurrency"),
+        (json!({"apiRate": "10"}), "/apiRate"),
+        (json!({"originRate": "10/h"}), "/originRate"),
+        (json!({"syncInterval": 15}), "/syncInterval"),
+        (json!({"syncInterval": "15 minutes"}), "/syncInterval"),
+        (json!({"deletionGracePeriod": "none"}), "/deletionGracePeriod"),
+        (json!({"image": {"repository": ""}}), "/image/repository"),
+        (json!({"image": {"digest": "sha256:12"}}), "/image/digest"),
+        (json!({"image": {"pullPolicy": "Sometimes"}}), "/image/pullPolicy"),
+        (json!({"imagePullSecrets": [{"name": ""}]}), "/imagePullSecrets/0/name"),
+        (json!({"rbac": {"secretAccess": "namespaced"}}), "/rbac/secretAccess"),
+        (json!({"serviceAccount": {"name": "Links"}}), "/serviceAccount/name"),
+        (json!({"leaderElection": {"leaseName": "Upper"}}), "/leaderElection/leaseName"),
+        (json!({"leaderElection": {"leaseNamespace": long}}), "/leaderElection/leaseNamespace"),
+        (json!({"leaderElection": {"leaseDuration": "15"}}), "/leaderElection/leaseDuration"),
+        (json!({"health": {"bindAddress": "8081"}}), "/health/bindAddress"),
+        (json!({"metrics": {"bindAddress": "8080"}}), "/metrics/bindAddress"),
+        (json!({"metrics": {"service": {"port": 0}}}), "/metrics/service/port"),
+        (json!({"metrics": {"serviceMonitor": {"interval": "often"}}}), "/metrics/serviceMonitor/interval"),
+        (
+            json!({"metrics": {"serviceMonitor": {"scrapeTimeout": 10}}}),
+            "/metrics/serviceMonitor/scrapeTimeout",
+        ),
+        (json!({"ca": {"kind": "File"}}), "/ca/kind"),
+        (json!({"ca": {"name": "om_ca"}}), "/ca/name"),
+        (json!({"ca": {"name": "om-ca", "key": "../ca.crt"}}), "/ca/key"),
+        (json!({"nameOverride": "Links"}), "/nameOverride"),
+        (json!({"fullnameOverride": "links operator"}), "/fullnameOverride"),
+        (json!({"priorityClassName": "High\nx: y"}), "/priorityClassName"),
         // A URL with a password belongs into a Secret.
-        (json!({"proxy": {"https": "http://user:secret@proxy.example.com:3128"}}), "https"),
-        (json!({"proxy": {"http": "socks5://proxy.example.com"}}), "http"),
-        (json!({"networkPolicy": {"egressPorts": [0]}}), "egressPorts"),
-        (json!({"log": {"format": "xml"}}), "format"),
-        (json!({"crds": {"enabled": "yes"}}), "enabled"),
+        (json!({"proxy": {"https": "http://user:secret@proxy.example.com:3128"}}), "/proxy/https"),
+        (json!({"proxy": {"http": "socks5://proxy.example.com"}}), "/proxy/http"),
+        (json!({"networkPolicy": {"egressPorts": [0]}}), "/networkPolicy/egressPorts/0"),
+        (json!({"podDisruptionBudget": {"maxUnavailable": "half"}}), "/podDisruptionBudget/maxUnavailable"),
+        (json!({"terminationGracePeriodSeconds": -1}), "/terminationGracePeriodSeconds"),
+        (json!({"revisionHistoryLimit": 101}), "/revisionHistoryLimit"),
+        (json!({"log": {"format": "xml"}}), "/log/format"),
+        (json!({"log": {"level": ""}}), "/log/level"),
+        (json!({"crds": {"enabled": "yes"}}), "/crds/enabled"),
+    ] {
+        refused(&values, &format!("at '{path}': "));
+    }
+    for (values, said) in [
+        (json!({"replicas": 2}), "at '': additional properties 'replicas' not allowed"),
+        (json!({"image": {"name": "x"}}), "at '/image': additional properties 'name' not allowed"),
         (json!({"replicaCount": 2, "leaderElection": {"enabled": false}}), "leaderElection.enabled is false"),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name must name"),
         (
@@ -57,10 +86,14 @@ fn a_wrong_value_is_refused_with_its_name() {
             "there is nothing to scrape",
         ),
     ] {
-        let output = template(&values, &[]);
-        assert!(!output.success, "{values} is taken");
-        assert!(output.stderr.contains(said), "{values}: {}", output.stderr);
+        refused(&values, said);
     }
+}
+
+fn refused(values: &Value, said: &str) {
+    let output = template(values, &[]);
+    assert!(!output.success, "{values} is taken");
+    assert!(output.stderr.contains(said), "{values}: {}", output.stderr);
 }
 
 /// The arguments of the container, and what the program reads in them.
@@ -194,7 +227,6 @@ fn what_a_switch_adds_is_there_and_not_without_it() {
     assert_eq!(only(&objects, "ServiceMonitor")["spec"]["endpoints"][0]["honorLabels"], true);
 
     let pod = |values: Value| only(&rendered(&values), "Deployment")["spec"]["template"]["spec"].clone();
-    assert_eq!(pod(json!({}))["enableServiceLinks"], false);
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         pod(json!({}))["containers"][0]["image"],
@@ -220,29 +252,4 @@ fn what_a_switch_adds_is_there_and_not_without_it() {
         only(&rendered(&json!({"leaderElection": {"enabled": false}})), "Deployment")["spec"]["strategy"]
             .clone();
     assert_eq!(strategy, json!({"type": "Recreate"}));
-}
-
-#[test]
-fn the_notes_say_what_is_next() {
-    let notes = |values: &Value| {
-        let args = ["install", RELEASE, CHART, "--dry-run=client", "--namespace", "operators", "-f", "-"];
-        let output = run(&mut helm_command(&args), &values.to_string());
-        assert!(output.success, "{}", output.stderr);
-        output.stdout.split_once("NOTES:").expect("notes").1.to_owned()
-    };
-    let usual = notes(&json!({}));
-    assert!(
-        usual.contains("works in every namespace") && usual.contains("https://cloud.mongodb.com"),
-        "{usual}"
-    );
-    let other = notes(&json!({
-        "watchNamespaces": ["a", "b"], "rbac": {"secretAccess": "perNamespace"}, "crds": {"enabled": false},
-    }));
-    assert!(other.contains("these namespaces: a, b") && other.contains("crds.enabled=false"), "{other}");
-    assert!(other.contains("--serviceaccount=operators:migrationlink-operator"), "{other}");
-    let crd = "--show-only templates/crd.yaml";
-    assert!(other.contains(crd) && !usual.contains(crd), "{other}");
-    let shown = template(&json!({}), &["--show-only", "templates/crd.yaml"]).stdout;
-    assert!(shown.contains("kind: CustomResourceDefinition"), "{shown}");
-    assert!(usual.contains("kubectl create secret") && usual.contains("kind: MigrationLink"), "{usual}");
 }

@@ -124,9 +124,9 @@ fn conform(folder: &Path, manifests: &str) -> Output {
     run(command.args(["-strict", "-summary", "-verbose", "-schema-location", &location]), manifests)
 }
 
-/// Combinations of switches: every optional part at least once, alone and with the others.
-pub fn matrix() -> Vec<Value> {
-    let everything = json!({
+/// Every optional part.
+pub fn everything() -> Value {
+    json!({
         "commonLabels": {"team": "platform"}, "commonAnnotations": {"example.com/owner": "platform"},
         "image": {"digest": format!("sha256:{}", "a".repeat(64)), "pullPolicy": "Always"},
         "imagePullSecrets": [{"name": "registry"}],
@@ -166,7 +166,12 @@ pub fn matrix() -> Vec<Value> {
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra"}, "data": {"a": "b"}},
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-extra\n",
         ],
-    });
+    })
+}
+
+/// Combinations of switches: every optional part at least once, alone and with the others.
+pub fn matrix() -> Vec<Value> {
+    let everything = everything();
     let mut cases = Vec::new();
     for scope in [
         json!({}),
@@ -196,7 +201,8 @@ pub fn matrix() -> Vec<Value> {
     cases
 }
 
-fn merge(into: &mut Value, from: &Value) {
+/// Sets in `into` what `from` says.
+pub fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {

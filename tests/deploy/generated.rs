@@ -35,11 +35,11 @@ const OPERATOR: [&str; 5] = ["serviceaccount", "rbac", "rbac-people", "deploymen
 #[test]
 fn what_is_made_is_what_is_there() {
     // The chart's definition first: the files after it are rendered from the chart as it is then.
-    hold(vec![definition()]);
+    hold([definition()]);
     hold(files());
 }
 
-fn hold(files: Vec<(String, String)>) {
+fn hold(files: impl IntoIterator<Item = (String, String)>) {
     for (path, content) in files {
         let path = Path::new(ROOT).join(path);
         if std::env::var_os(WRITE).is_some() {

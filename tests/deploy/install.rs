@@ -9,6 +9,7 @@ use crate::generated::install_manifest;
 use crate::installed::installed;
 use crate::support::{Calls, Cloud, ControlPlane, Ledger, ORG_ID, Operator, Tenant, eventually, link_spec};
 use crate::tools::{CHART, NAMESPACE, RELEASE, ROOT, helm, helm_does, kubectl_does};
+use crate::uninstall::{commands, types};
 
 pub const CRD: &str = "migrationlinks.migrationlink.dev";
 
@@ -153,12 +154,16 @@ async fn a_release_for_certain_namespaces_has_no_right_elsewhere() {
     cloud.add_organization(second);
     team.create_config_map("om-ca", &[("root.pem", &cloud.simulator.ca_pem().unwrap())]).await;
     let values = json!({
-        "crds": {"enabled": false}, "rbac": {"aggregateRoles": false},
-        "watchReleaseNamespace": true, "watchNamespaces": [other.namespace],
+        "watchNamespaces": [other.namespace],
         "allowedOrigins": [cloud.origin()], "ca": {"name": "om-ca", "key": "root.pem"}, "log": {"format": "text"},
     });
-    let (plane, release) = (team.control_plane, "links");
-    helm_does(plane, &["install", release, CHART, "-n", &team.namespace], &values);
+    let plane = team.control_plane;
+    let [install] = &commands("docs/install.md", "### An operator for each team")[..] else {
+        panic!("one command")
+    };
+    assert!(install.starts_with("helm install links ") && install.contains(" -n payments "), "{install}");
+    let install = install.replace(" -n payments ", &format!(" -n {} ", team.namespace));
+    types(plane, &format!("{install} --set-json '{values}'"));
     let name = "links-migrationlink-operator";
     let operator = installed(&team, &team.namespace, name).await.start().await;
     link(&team, &cloud).await;

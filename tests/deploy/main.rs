@@ -10,10 +10,12 @@
 
 mod admission;
 mod chart;
+mod compatible;
 mod conform;
 mod generated;
 mod install;
 mod installed;
+mod notes;
 mod quickstart;
 mod secrets;
 #[path = "../cluster/support/mod.rs"]
@@ -23,3 +25,4 @@ mod table;
 mod tools;
 mod uninstall;
 mod upgrade;
+mod values;

@@ -3,10 +3,11 @@
 use migrationlink_operator::api::{CaReference, InputKind, MigrationLinkSpec};
 use serde_json::json;
 
-use crate::install::{bare, helm_installs, served};
+use crate::install::{bare, served};
 use crate::installed::installed;
 use crate::support::{Cloud, Tenant, link_spec};
 use crate::tools::{NAMESPACE, RELEASE};
+use crate::uninstall::{commands, types};
 
 /// What somebody needs who gives this right: it, and the right to bind roles.
 fn make_owner(tenant: &Tenant<'_>) {
@@ -27,8 +28,9 @@ fn make_owner(tenant: &Tenant<'_>) {
 async fn a_tenant_lets_the_operator_read_its_secrets_and_no_other_tenants() {
     let control_plane = bare();
     let cloud = Cloud::start_tls().await;
-    let values = json!({"allowedOrigins": [cloud.origin()], "rbac": {"secretAccess": "perNamespace"}});
-    helm_installs(&control_plane, &values);
+    let documented = commands("docs/install.md", "### One operator that reads Secrets where tenants say so");
+    let [install, bind] = &documented[..] else { panic!("{documented:?}") };
+    types(&control_plane, &format!("{install} --set 'allowedOrigins={{{}}}'", cloud.origin()));
     served(&control_plane).await;
     let (payments, billing) = (Tenant::on(&control_plane).await, Tenant::on(&control_plane).await);
     let operator = installed(&payments, NAMESPACE, RELEASE).await.start().await;
@@ -45,13 +47,9 @@ async fn a_tenant_lets_the_operator_read_its_secrets_and_no_other_tenants() {
         tenant.wait_for_ready("link", "False", "SecretAccessDenied").await;
     }
 
-    // As the chart's notes say.
-    let line = format!(
-        "kubectl create rolebinding {RELEASE} -n {} --clusterrole={RELEASE}-secrets --serviceaccount={NAMESPACE}:{RELEASE} --as owner",
-        payments.namespace
-    );
-    let bound = control_plane.shell(&line);
-    assert!(bound.success, "{}", bound.stderr);
+    assert!(bind.contains(" -n payments "), "{bind}");
+    let bind = bind.replace(" -n payments ", &format!(" -n {} ", payments.namespace));
+    types(&control_plane, &format!("{bind} --as owner"));
     payments.annotate_link("link", "migrationlink.dev/reconcile-at", "now").await;
     payments.wait_for_ready("link", "True", "Synced").await;
     billing.annotate_link("link", "migrationlink.dev/reconcile-at", "now").await;

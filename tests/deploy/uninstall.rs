@@ -1,7 +1,9 @@
 //! The way out, with the commands of docs/install.md: in its order, and once the operator is gone already.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::mpsc;
-use std::{fs, future, thread};
+use std::{fs, future, io, thread};
 
 use kube::api::ListParams;
 use migrationlink_operator::api::{DeletionPolicy, FINALIZER, MigrationLinkSpec};
@@ -38,8 +40,10 @@ pub fn cloud_apart() -> Cloud {
     take.recv().expect("Cloud Manager listens")
 }
 
-/// Types a command, with helm where a shell finds it.
+/// Types a command in a folder that has `deploy` of a clone, with helm where a shell finds it.
 pub fn types(control_plane: &ControlPlane, command: &str) -> String {
+    let linked = symlink(Path::new(ROOT).join("deploy"), control_plane.dir().join("deploy"));
+    assert!(linked.is_ok() || linked.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists));
     let helm = tool("helm");
     let home = control_plane.dir().join("helm");
     let line = format!(

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use migrationlink_operator::api::{DeletionPolicy, FINALIZER, MigrationLinkSpec};
+use migrationlink_operator::api::{DeletionPolicy, FINALIZER, MigrationLink, MigrationLinkSpec};
 use serde_json::{Value, json};
 
+use crate::compatible::what_breaks;
 use crate::install::{helm_installs, link, served};
 use crate::installed::installed;
 use crate::support::{Cloud, ControlPlane, Ledger, Operator, Tenant, eventually, link_spec};
@@ -32,50 +33,22 @@ fn current() -> Value {
     serde_saphyr::from_str(&migrationlink_operator::api::crd_yaml().unwrap()).unwrap()
 }
 
-fn schema(crd: &Value) -> &Value {
-    &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-}
-
-/// Every field of a release is there still, of the same type, and none became required.
+/// Whatever a release has taken, shown or said is taken, shown and said still.
 #[test]
-fn no_field_of_a_release_is_dropped_retyped_or_required_now() {
-    fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
-        if old["type"] != new["type"] {
-            found.push(format!("{path} was {} and is {}", old["type"], new["type"]));
-        }
-        let required = |schema: &Value| schema["required"].as_array().cloned().unwrap_or_default();
-        found.extend(
-            required(new)
-                .iter()
-                .filter(|name| !required(old).contains(name))
-                .map(|name| format!("{path}: {name} is required now")),
-        );
-        for (name, old) in old["properties"].as_object().into_iter().flatten() {
-            match new["properties"].get(name) {
-                Some(new) => compare(&format!("{path}.{name}"), old, new, found),
-                None => found.push(format!("{path}.{name} is gone")),
-            }
-        }
-        if old["items"].is_object() {
-            compare(&format!("{path}[]"), &old["items"], &new["items"], found);
-        }
-    }
+fn nothing_of_a_release_is_dropped_changed_or_tightened() {
     let releases = released();
     assert!(!releases.is_empty());
     for (name, crd) in &releases {
-        let mut found = Vec::new();
-        compare("", schema(crd), schema(&current()), &mut found);
-        assert_eq!(found, [""; 0], "{name}");
+        assert_eq!(what_breaks(crd, &current()), [""; 0], "{name}");
     }
-    // So that it can fail.
+    assert_eq!(what_breaks(&current(), &next()), [""; 0]);
+    // So that it can fail: here is something to be found.
     let mut worse = current();
     worse["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
         .as_object_mut()
         .unwrap()
         .remove("orgId");
-    let mut found = Vec::new();
-    compare("", schema(&current()), schema(&worse), &mut found);
-    assert_eq!(found, [".spec.orgId is gone"]);
+    assert_eq!(what_breaks(&current(), &worse), ["v1alpha1.spec.orgId is gone"]);
 }
 
 /// A release after this one: a new field in spec and status, and a column.
@@ -209,5 +182,23 @@ async fn a_new_definition_and_the_way_back_lose_nothing_and_call_nobody() {
         ledger.expect_nothing().await;
         restarted(&tenant, &cloud, &mut operator).await;
         assert_eq!(kept(&control_plane), before);
+        all_can_be_written(&tenant).await;
+    }
+}
+
+/// The new definition takes each object of the old one again: by a person's hand, and the status by the operator's.
+async fn all_can_be_written(tenant: &Tenant<'_>) {
+    let labelled = tenant.kubectl(&["label", "migrationlinks", "--all", "example.com/seen=yes"], "");
+    assert!(labelled.success, "{}", labelled.stderr);
+    tenant.edit_link("suspended", json!({"spec": {"suspend": false}})).await;
+    for name in ["link", "removed-with-it", "suspended"] {
+        tenant.annotate_link(name, "migrationlink.dev/reconcile-at", "now").await;
+        let written = |link: &MigrationLink| {
+            let status = link.status.as_ref();
+            status.and_then(|status| status.last_handled_reconcile_at.as_deref()) == Some("now")
+        };
+        tenant.wait_for(name, "the operator has written its status", written).await;
+        let link = tenant.wait_for_ready(name, "True", "Synced").await;
+        assert_eq!(link.metadata.labels.unwrap_or_default()["example.com/seen"], "yes");
     }
 }
