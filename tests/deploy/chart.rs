@@ -85,6 +85,13 @@ fn a_wrong_value_is_refused_with_its_path() {
             json!({"metrics": {"bindAddress": "0", "serviceMonitor": {"enabled": true}}}),
             "there is nothing to scrape",
         ),
+        (
+            json!({
+                "health": {"bindAddress": ":8080"},
+                "networkPolicy": {"enabled": true, "metricsFrom": [{"podSelector": {}}]},
+            }),
+            "needs a metrics.bindAddress other than health.bindAddress",
+        ),
     ] {
         refused(&values, said);
     }
