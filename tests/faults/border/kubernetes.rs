@@ -38,6 +38,7 @@ async fn cross(world: &World, life: &Arc<Life>, request: Request<Bytes>) -> io::
     if matches!(kind, Kind::Status | Kind::Finalizer) {
         oracle::may_write(world, life);
     }
+    oracle::sends(world, &request);
     let (crossing, point) = world.border.cross(kind);
     tracing::debug!(target: "border", "{} sends {crossing}{}", life.name, told(point.as_ref()));
     let at = |phase| point.filter(|point| point.phase == phase);
