@@ -17,12 +17,23 @@ use crate::world::{CANARY, ORG, World, clock, log};
 
 mod tests;
 
-/// Whoever sends a write holds the lease at that moment.
-pub fn may_write(world: &World, life: &Life) {
+/// When a write is looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    /// It leaves the process.
+    Sent,
+    /// It takes effect.
+    Effect,
+}
+
+/// Whoever writes holds the lease, at both moments.
+pub fn may_write(world: &World, life: &Life, moment: Moment) {
     let lease = world.api.object("leases", "system", "operator");
     let holder = lease.as_ref().and_then(|lease| lease["spec"]["holderIdentity"].as_str());
     if holder != Some(&life.name) {
-        world.border.violation(format!("{} writes, and the lease is held by {holder:?}", life.name));
+        world
+            .border
+            .violation(format!("a write of {} ({moment:?}), and the lease is held by {holder:?}", life.name));
     }
 }
 
@@ -58,7 +69,10 @@ pub fn note_token(world: &World) {
 }
 
 /// Lets the API server answer, and looks at what a write of a status has changed.
-pub fn serve(world: &World, request: &Request<Bytes>, kind: Kind) -> Response<Answer> {
+pub fn serve(world: &World, life: &Life, request: &Request<Bytes>, kind: Kind) -> Response<Answer> {
+    if matches!(kind, Kind::Status | Kind::Finalizer) {
+        may_write(world, life, Moment::Effect);
+    }
     if kind != Kind::Status {
         return world.api.serve(request);
     }
