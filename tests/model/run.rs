@@ -15,7 +15,7 @@ use super::process::Controller;
 use super::rules::Decide;
 use super::world::World;
 
-/// All searches together may come to so many unique states: nearly twice as many as they do, and more than a minute's.
+/// All searches together may come to so many unique states: nearly twice as many as they do, and still less than a minute's.
 const MOST: usize = 1_200_000;
 
 /// When the first search began.
