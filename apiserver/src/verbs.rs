@@ -37,7 +37,8 @@ pub(crate) fn serve(objects: &mut Objects, request: &Request<Bytes>) -> Response
             answer(Ok((StatusCode::OK, list(objects, &target, &scope))))
         }
         (&Method::GET, Some(namespace), Some(name)) => {
-            let found = objects.get(target.kind, namespace, name).cloned();
+            let scope = Scope { kind: target.kind, namespace: None, name: None, metadata_only };
+            let found = objects.get(target.kind, namespace, name).map(|found| scope.shown(found));
             answer(found.map(|found| (StatusCode::OK, found)).ok_or(Refusal::NotFound))
         }
         (&Method::POST, Some(namespace), None) => {

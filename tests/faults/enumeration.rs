@@ -168,7 +168,7 @@ fn pairs_of_faults() {
     let seed = std::env::var("MIGRATIONLINK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let begin = Instant::now();
     let count: usize = runs.iter().map(|single| faults(&single.then).count()).sum();
-    let long = std::env::var_os("MIGRATIONLINK_LONG").is_some();
+    let long = crate::long();
     let chosen = if long { (0..count).collect() } else { sample(count, PAIRS, seed) };
     crate::say(&format!("pairs of faults: {} of {count}, MIGRATIONLINK_SEED={seed}", chosen.len()));
     let mut work = Vec::new();

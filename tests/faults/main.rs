@@ -23,6 +23,11 @@ mod run;
 mod stories;
 mod world;
 
+/// Whether `make test-long` asks for all of it.
+fn long() -> bool {
+    std::env::var("MIGRATIONLINK_LONG").is_ok_and(|long| long == "1")
+}
+
 /// Says it whether or not the test passes: what is printed with `println!` is shown of a test that failed only.
 fn say(line: &str) {
     // Nothing is lost with a line that nobody reads.

@@ -5,7 +5,7 @@ use migrationlink_operator::decision::{Release, Step, View, decide};
 
 use crate::border::parse;
 use crate::run::{run, undisturbed};
-use crate::stories::Story;
+use crate::stories::{OTHER, Story};
 
 /// A mistake, a story with faults in which it shows, and what is said of it.
 struct Mutation {
@@ -14,7 +14,7 @@ struct Mutation {
     noticed: &'static str,
 }
 
-const MUTATIONS: [(&str, Mutation); 9] = [
+const MUTATIONS: [(&str, Mutation); 10] = [
     (
         "an outcome is dropped when it could not be recorded at once",
         Mutation {
@@ -126,6 +126,23 @@ const MUTATIONS: [(&str, Mutation); 9] = [
             },
             run: "drift/poll#1/before/slow",
             noticed: "after 10800s it is",
+        },
+    ),
+    (
+        "a token is in a status that is soon overwritten",
+        Mutation {
+            mistake: |view| {
+                mapped(decide(view), |status| {
+                    for condition in status.conditions.iter_mut().flatten() {
+                        // It is gone when all is well, and no event repeats it.
+                        if condition.type_ == "Reconciling" {
+                            condition.message.push_str(OTHER);
+                        }
+                    }
+                })
+            },
+            run: "rotation/post#1/before/503",
+            noticed: "a secret is in what is sent",
         },
     ),
 ];

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::border::{Fault, Kind, Phase, Point, Record};
 use crate::oracle;
-use crate::stories::{OTHER, Story, TOKEN};
+use crate::stories::Story;
 use crate::world::{World, log};
 
 /// The longest that a story may take until everything is as it has to be.
@@ -90,7 +90,7 @@ pub fn run(
                 break;
             }
         }
-        oracle::nothing_leaks(&world, &world.border, &[TOKEN, OTHER]);
+        oracle::nothing_leaks(&world);
         (world.border.record(), settled)
     });
     let log = log::text();

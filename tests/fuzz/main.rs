@@ -9,6 +9,7 @@
 )]
 
 mod inputs;
+mod lists;
 mod targets;
 
 use std::panic::catch_unwind;
@@ -37,27 +38,25 @@ fn hold(name: &str, target: fn(&[u8])) {
     result.unwrap();
 }
 
-#[test]
-fn a_base_url_leads_nowhere_else() {
-    hold("base_url", targets::base_url);
+/// A test for each target.
+macro_rules! targets {
+    ($($test:ident: $target:ident,)*) => {
+        /// The targets that are tested here.
+        const TARGETS: &[&str] = &[$(stringify!($target)),*];
+
+        $(
+            #[test]
+            fn $test() {
+                hold(stringify!($target), targets::$target);
+            }
+        )*
+    };
 }
 
-#[test]
-fn a_challenge_is_answered_with_digest_or_not_at_all() {
-    hold("challenge", targets::challenge);
-}
-
-#[test]
-fn a_response_is_classified_by_its_status_and_nothing_else_of_it_gets_out() {
-    hold("response", targets::response);
-}
-
-#[test]
-fn a_server_is_obeyed_for_six_hours_at_most() {
-    hold("retry_after", targets::retry_after);
-}
-
-#[test]
-fn the_values_of_a_secret_are_taken_as_they_should_be_and_never_told() {
-    hold("secret", targets::secret);
+targets! {
+    a_base_url_leads_nowhere_else: base_url,
+    a_challenge_is_answered_with_digest_or_not_at_all: challenge,
+    a_response_is_classified_by_its_status_and_nothing_else_of_it_gets_out: response,
+    a_server_is_obeyed_for_six_hours_at_most: retry_after,
+    the_values_of_a_secret_are_taken_as_they_should_be_and_never_told: secret,
 }

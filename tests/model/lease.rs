@@ -9,13 +9,13 @@
 mod place;
 
 use std::sync::LazyLock;
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 
 use migrationlink_operator::leader::{Seen, Step, Timing, evaluate};
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Property};
 use tokio::time::Instant;
 
-use super::run::report;
+use super::run::{begin, report};
 use place::{Candidate, GONE, Holder, Place, View, Write, lease};
 
 const TIMING: Timing = Timing { duration: Duration::from_secs(15) };
@@ -278,7 +278,7 @@ impl Model for Election {
 #[test]
 fn a_lease_has_one_holder_and_a_free_one_is_taken() {
     for (candidates, late) in [(2, 2), (3, 0)] {
-        let begun = Clock::now();
+        let begun = begin();
         let election = Election { candidates, late, ..SOUND };
         let checker = election.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
         report(&format!("the lease, {candidates} candidates"), &checker, begun);

@@ -21,7 +21,7 @@
 //!
 //! The `always` properties are in `properties.rs`; that everything settles without faults is checked from every state by going
 //! on from it (`continuation.rs`). `mutations.rs` has the defects that show that each property can fail; `lease.rs` is a model
-//! of its own. States, unique states, depth and seconds of each run are printed.
+//! of its own. States, unique states, depth and seconds of each run and of all together are printed.
 
 #![allow(
     clippy::expect_used,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use migrationlink_operator::decision::decide;
@@ -13,9 +15,15 @@ use super::process::Controller;
 use super::rules::Decide;
 use super::world::World;
 
+/// All searches together may come to so many unique states: nearly twice as many as they do, and still less than a minute's.
+const MOST: usize = 1_200_000;
+
+/// When the first search began.
+static FIRST: OnceLock<Instant> = OnceLock::new();
+
 /// Searches all states of a run, and prints how many there are.
 pub fn check(config: &Config) {
-    let begun = Instant::now();
+    let begun = begin();
     let operator = Operator::new(config, decide, Controller::default());
     let failures = HasDiscoveries::AnyFailures;
     let checker = operator.checker().finish_when(failures).spawn_bfs().join();
@@ -33,12 +41,27 @@ pub fn check(config: &Config) {
     }
 }
 
-/// Prints how large a search was, whether or not the test harness shows what tests print.
+/// The time at which a search begins.
+pub fn begin() -> Instant {
+    let now = Instant::now();
+    FIRST.get_or_init(|| now);
+    now
+}
+
+/// Prints how large a search was, whether or not the test harness shows what tests print, and the sum so far: the last line is about
+/// all of them. They run side by side, so the sum's seconds are those since the first began.
 pub fn report<M: Model>(name: &str, checker: &impl Checker<M>, begun: Instant) {
+    static ALL: AtomicUsize = AtomicUsize::new(0);
     let (states, unique, depth) = (checker.state_count(), checker.unique_state_count(), checker.max_depth());
     let seconds = begun.elapsed().as_secs_f64();
-    let line = format!("model: {name}: {states} states, {unique} unique, depth {depth}, {seconds:.1} s\n");
+    let (all, together) = (ALL.fetch_add(unique, Ordering::Relaxed) + unique, FIRST.get().unwrap().elapsed());
+    let line = format!(
+        "model: {name}: {states} states, {unique} unique, depth {depth}, {seconds:.1} s; \
+         so far {all} unique in {:.1} s\n",
+        together.as_secs_f64()
+    );
     std::io::stdout().write_all(line.as_bytes()).unwrap();
+    assert!(all <= MOST, "{all} states are more than everybody who tests a change should wait for");
 }
 
 /// The properties that changed rules, or a changed controller, break. It ends with the first.

@@ -3,6 +3,7 @@
 //! Left out of the comparison is what has to differ or is not imitated: messages, times, managedFields, the version of a list, and the defaults of
 //! kinds that are not ours. Uids and resource versions are compared by when they were seen first.
 
+mod built_in;
 mod requests;
 mod side;
 
@@ -37,6 +38,7 @@ async fn the_api_server_in_memory_answers_as_the_real_one() {
             assert_eq!(one, other, "an event, the real one left, request {number}");
         }
         assert_eq!(one, other, "request {number}, the real one left: {ask:#?}");
+        assert!(!ask.is_watch() || !events(&one.1).is_empty(), "nothing is told to request {number}");
     }
 }
 

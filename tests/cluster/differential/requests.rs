@@ -3,9 +3,11 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use super::built_in::{of_config_maps, of_events, watches_of_inputs};
+
 const APPLY: &str = "application/apply-patch+yaml";
 pub const MERGE: &str = "application/merge-patch+json";
-const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+pub const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// A request whose versions are filled in for each side.
 #[derive(Clone, Debug)]
@@ -20,6 +22,12 @@ pub struct Ask {
     pub version: Option<usize>,
     /// The uid that is sent, if one is: the right one or another.
     pub uid: Option<bool>,
+}
+
+impl Ask {
+    pub fn is_watch(&self) -> bool {
+        self.query.contains("watch=true")
+    }
 }
 
 /// A generator of numbers: xorshift64*.
@@ -59,7 +67,7 @@ fn leases(namespace: &str) -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
 }
 
-fn secrets(namespace: &str) -> String {
+pub fn secrets(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets")
 }
 
@@ -108,6 +116,8 @@ pub fn fixed(namespace: &str) -> Vec<Ask> {
         "inputs": [{"kind": "Secret", "name": "keys", "uid": "u", "resourceVersion": "2", "content": "c"}],
     });
     let mut all = of_leases(&leases);
+    all.extend(of_config_maps(namespace));
+    all.extend(of_events(namespace));
     all.extend([
         ask(Method::GET, of("one"), Value::Null),
         ask(Method::POST, links.clone(), link("one")),
@@ -166,6 +176,7 @@ pub fn fixed(namespace: &str) -> Vec<Ask> {
         list(&links, "watch=true&timeoutSeconds=2"),
         list(&leases, "watch=true&timeoutSeconds=2&fieldSelector=metadata.name%3Doperator"),
     ]);
+    all.extend(watches_of_inputs(namespace));
     all
 }
 

@@ -80,7 +80,7 @@ async fn answers_without_end_or_measure_take_nothing_from_anybody() {
                 Reply::Endless(b"HTTP/1.1 401 Unauthorized\r\n".to_vec(), HEADERS)
             }),
             Attack::at_once("endless-line", BROKE, |_| Reply::Endless(b"HTTP/1.1 401 ".to_vec(), b"canary")),
-            // One at a time; a server that sends them by the megabyte does better (docs/reliability.md).
+            // One at a time; by the megabyte they do hold others up (docs/reliability.md).
             Attack::at_once("endless-interim-answers", NO_ANSWER, |_| {
                 Reply::Endless(INTERIM.to_vec(), INTERIM)
             }),

@@ -3,14 +3,16 @@
 //! *Needed.* Whoever changes something for a link waits until it is settled before the next change, and notes a [`Demand`] for
 //! each that takes a POST: a resource that is new or whose token was rotated, a new `relink-at`, a link that was removed behind the
 //! back and then asked for. Each takes exactly one POST with the token that is wanted. Where a token is given up before it was
-//! settled (rotated again, or the resource deleted), it takes one or none. All else (`reconcile-at`, a Secret that says the same,
-//! an interval, the deletion policy) takes none, so nothing is noted for it. A POST belongs to the demand for its token that came
-//! last before it; no token is wanted for two resources, and none again before the change after it was settled.
+//! settled (rotated again, or the resource deleted), it takes one or none; so does the token before it if that one is taken back
+//! then, as the other may never have been sent. All else (`reconcile-at`, a Secret that says the same, an interval, the deletion
+//! policy) takes none, so nothing is noted for it. A POST belongs to the demand for its token that came last before it; no token
+//! is wanted for two resources.
 //!
-//! *Extra.* Every further POST of a demand must stand behind a kill of its own: a kill of the copy that led, after the POST before
-//! it had left that copy and before anything was recorded of it. So it is a fault, even if there were enough kills elsewhere, when
-//! a POST is repeated without a kill, after the kill of a copy that only waited, twice for one kill, though the first was recorded,
-//! by the process that made the first, or when it comes after all was settled.
+//! *Extra.* Every further POST of a demand must stand behind a kill: a kill of the copy that led, after the POST before it had left
+//! that copy and before anything was recorded of it. That is at most one for each link whose POST a kill hit; a kill may hit the
+//! POSTs of several links at once. So it is a fault, even if there were enough kills elsewhere, when a POST is repeated without a
+//! kill, after the kill of a copy that only waited, twice for one kill, though the first was recorded, by the process that made
+//! the first, or when it comes after all was settled.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

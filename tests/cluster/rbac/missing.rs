@@ -245,11 +245,10 @@ async fn a_link_that_may_not_be_read_after_a_takeover_holds_up_no_other_of_its_o
     let control_plane = ControlPlane::start();
     let (tenant, theirs) = (Tenant::on(&control_plane).await, Tenant::on(&control_plane).await);
     let cloud = Cloud::start().await;
-    for resources in
-        ["migrationlinks.migrationlink.dev,secrets,configmaps", "migrationlinks.migrationlink.dev/status"]
-    {
-        let (name, verbs) =
-            if resources.ends_with("status") { ("write", "patch") } else { ("see", "list,watch") };
+    for (name, verbs, resources) in [
+        ("see", "list,watch", "migrationlinks.migrationlink.dev,secrets,configmaps"),
+        ("write", "patch", "migrationlinks.migrationlink.dev/status"),
+    ] {
         let account = format!("{}:{}", tenant.namespace, Rights::namespaced(&tenant.namespace).account);
         for made in [
             &["create", "role", name, "--verb", verbs, "--resource", resources][..],

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tower::ServiceExt as _;
 
 use super::{Border, Fault, Kind, Phase, SLOW, WAY};
-use crate::oracle;
+use crate::oracle::{self, Moment};
 use crate::world::World;
 use crate::world::life::Life;
 
@@ -121,7 +121,7 @@ struct Posting(Option<Border>);
 impl Posting {
     fn begin(world: &World, life: &Arc<Life>, kind: Kind) -> Self {
         if matches!(kind, Kind::Post | Kind::Delete) {
-            oracle::may_write(world, life);
+            oracle::may_write(world, life, Moment::Sent);
         }
         let posts = kind == Kind::Post;
         if posts {
@@ -146,6 +146,10 @@ fn without_credentials(mut request: Request) -> Request {
 
 async fn exchange(world: &World, life: &Life, request: Request) -> Response {
     let posts = request.method == Method::POST;
+    let authorized = request.headers.contains_key("authorization");
+    if authorized && matches!(request.method, Method::POST | Method::DELETE) {
+        oracle::may_write(world, life, Moment::Effect);
+    }
     let mut sent = http::Request::builder().method(request.method).uri(request.url.path());
     for (name, value) in &request.headers {
         sent = sent.header(name, value);

@@ -14,7 +14,7 @@ use tower::service_fn;
 
 use super::watch::Passed;
 use super::{Fault, Kind, Phase, Point, SILENCE, SLOW, WAY};
-use crate::oracle;
+use crate::oracle::{self, Moment};
 use crate::world::World;
 use crate::world::life::Life;
 
@@ -36,8 +36,9 @@ async fn cross(world: &World, life: &Arc<Life>, request: Request<Bytes>) -> io::
     life.gone().await;
     let kind = kind(&request);
     if matches!(kind, Kind::Status | Kind::Finalizer) {
-        oracle::may_write(world, life);
+        oracle::may_write(world, life, Moment::Sent);
     }
+    oracle::sends(world, &request);
     let (crossing, point) = world.border.cross(kind);
     tracing::debug!(target: "border", "{} sends {crossing}{}", life.name, told(point.as_ref()));
     let at = |phase| point.filter(|point| point.phase == phase);
@@ -54,7 +55,7 @@ async fn cross(world: &World, life: &Arc<Life>, request: Request<Bytes>) -> io::
         sleep(2 * WAY).await;
         return Ok(late.map(|body| Passed::new(body, life.clone(), None)));
     }
-    let response = serve(world, request, kind, slow).await;
+    let response = serve(world, life, request, kind, slow).await;
     if let Some(point) = at(Phase::Effect).filter(|point| point.fault != Fault::Older) {
         world.border.met(point);
         match point.fault {
@@ -80,12 +81,18 @@ async fn cross(world: &World, life: &Arc<Life>, request: Request<Bytes>) -> io::
 }
 
 /// What is on its way arrives, whether or not anybody waits for the answer.
-async fn serve(world: &World, request: Request<Bytes>, kind: Kind, slow: bool) -> Response<Answer> {
+async fn serve(
+    world: &World,
+    life: &Arc<Life>,
+    request: Request<Bytes>,
+    kind: Kind,
+    slow: bool,
+) -> Response<Answer> {
     let (answer, answered) = oneshot::channel();
-    let world = world.clone();
+    let (world, life) = (world.clone(), life.clone());
     tokio::spawn(async move {
         sleep(if slow { SLOW } else { WAY }).await;
-        let response = oracle::serve(&world, &request, kind);
+        let response = oracle::serve(&world, &life, &request, kind);
         let _ = answer.send(response);
     });
     let response = answered.await.expect("an answer");

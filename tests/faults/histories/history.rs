@@ -17,7 +17,7 @@ use crate::world::{ORG, PRIVATE_KEY, PUBLIC_KEY, World, log};
 pub const LINK: &str = "link";
 pub const TOKENS: [&str; 4] = ["token-canary-0", "token-canary-1", "token-canary-2", "token-canary-3"];
 /// One that somebody else has made.
-pub const FOREIGN: &str = "token-of-somebody-else";
+pub const FOREIGN: &str = "token-canary-of-somebody-else";
 /// After so long quiet everything has to be as the model says: the lease of a process that was killed is over, and so is the grace period of
 /// a deletion.
 const QUIET: Duration = Duration::from_mins(30);
@@ -107,7 +107,7 @@ pub fn run(ops: &[Op]) -> Result<(), String> {
             told.step(op).await;
         }
         told.heal().await;
-        oracle::nothing_leaks(&told.world, &told.world.border, &[&TOKENS[..], &[FOREIGN]].concat());
+        oracle::nothing_leaks(&told.world);
         let record = told.world.border.record();
         let mut violations = record.violations;
         let may_be = told.model.reasons_to_post + record.orphans;
@@ -152,7 +152,7 @@ impl History {
             Op::Unlink => _ = self.world.cloud.unlink_behind_the_back(ORG),
             Op::LinkElsewhere => _ = self.world.cloud.link_behind_the_back(ORG, FOREIGN),
             Op::Keys(good) => {
-                let private = if good { PRIVATE_KEY } else { "another" };
+                let private = if good { PRIVATE_KEY } else { "another-canary" };
                 self.world.cloud.set_keys(ORG, [ApiKeys::new(PUBLIC_KEY, private)]);
             }
             Op::Up(up) => {

@@ -8,7 +8,6 @@ mod model;
 
 use std::time::Instant;
 
-use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use history::{Op, ops};
@@ -23,7 +22,7 @@ fn random_histories() {
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         u64::from(time.subsec_nanos())
     });
-    let long = std::env::var_os("MIGRATIONLINK_LONG").is_some();
+    let long = crate::long();
     let cases = if long { HISTORIES.1 } else { HISTORIES.0 };
     crate::say(&format!("random histories: {cases}, MIGRATIONLINK_SEED={seed}"));
     let begin = Instant::now();
@@ -32,7 +31,7 @@ fn random_histories() {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 400, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let steps = std::cell::Cell::new(0);
-    let histories = proptest::collection::vec(ops(), 1..40).prop_map(|ops| ops);
+    let histories = proptest::collection::vec(ops(), 1..40);
     let result = runner.run(&histories, |ops| {
         steps.set(steps.get() + ops.len());
         history::run(&ops).map_err(proptest::test_runner::TestCaseError::fail)

@@ -18,6 +18,8 @@ use migrationlink_simulator::{ApiKeys, Config, Simulator};
 use crate::border::Border;
 
 pub const ORG: &str = "5f0d1e2a3b4c5d6e7f801234";
+/// A word that is in every secret: the keys and the tokens.
+pub const CANARY: &str = "canary";
 pub const PUBLIC_KEY: &str = "public-canary-kx";
 pub const PRIVATE_KEY: &str = "private-canary-kx";
 

@@ -140,3 +140,21 @@ fn a_token_that_was_given_up_takes_one_post_or_none() {
     history.posts.insert(1, post("a", 3.0, 2));
     faulty(&history, &[], "no kill between");
 }
+
+#[test]
+fn a_token_that_is_taken_back_takes_one_post_or_none() {
+    let mut history = history(vec![post("a", 2.0, 1)], vec![record("a", 2.5)]);
+    history.demands.extend([demand("b", 30.0, 40.0), demand("a", 31.0, 40.0)]);
+    for given_up in &mut history.demands[1..] {
+        given_up.must = false;
+    }
+    // The other one was never sent.
+    explained(&history, &[], 1, &[]);
+    history.posts.extend([post("b", 30.5, 1), post("a", 33.5, 1)]);
+    history.records.push(record("a", 34.0));
+    explained(&history, &[], 3, &[]);
+    // A kill hit the POST of the other one, and explains no second of this one.
+    explained(&history, &[death(30.6, true)], 3, &[0]);
+    history.posts.insert(2, post("a", 33.0, 2));
+    faulty(&history, &[death(30.6, true)], "no kill between");
+}
