@@ -60,8 +60,15 @@ impl Pass<'_> {
 
     pub(super) fn take_slot(&self, known: &Known) -> Taken {
         let Some(organization) = &known.organization else { return Taken::Before };
-        let (taken, woken) = self.context.slots.take(organization, self.key);
+        let (slots, now) = (&self.context.slots, Instant::now());
+        let (taken, woken) = slots.take(organization, self.key, now);
         self.context.wake(woken, Urgency::Change);
+        if let Some(holder) = slots.overdue(organization, self.key, SLOT_WAIT, now) {
+            tracing::info!(
+                link = %self.key, %holder,
+                "it still waits for its turn to write to its organization, which another MigrationLink names, too"
+            );
+        }
         taken
     }
 
