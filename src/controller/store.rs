@@ -33,6 +33,8 @@ pub struct Known {
     pub memory: Memory,
     /// A call that was answered and is not recorded yet.
     pub answered: Option<Arc<Attempt>>,
+    /// It could not be recorded for so long that others of the organization may have written since.
+    pub given_on: bool,
     /// Attempts at the Kubernetes API that failed in a row.
     pub kubernetes_failures: i32,
     /// The API keys that it was last seen with.
@@ -142,6 +144,16 @@ impl Store {
         let organization = organization.and_then(|organization| state.organizations.get(organization));
         let unread = organization.into_iter().flat_map(|organization| organization.unread(since));
         unread.map(|link| (key_of(link), link.uid.clone())).collect()
+    }
+
+    /// Others of the organization may write from now on, although what a call for this link was answered is not recorded.
+    pub fn give_on(&self, key: &Key, uid: &str) {
+        self.lock().give_on(key, uid);
+    }
+
+    /// A call for this link may have changed the organization's link: what is not recorded of others need not be in force any more.
+    pub fn overtake(&self, key: &Key) {
+        self.lock().overtake(key);
     }
 
     /// The API accepted these keys at this origin: the links there that wait for a person because of the origin or of the
@@ -267,6 +279,7 @@ impl Known {
             organization: organization.map(Arc::new),
             memory: Memory::default(),
             answered: None,
+            given_on: false,
             kubernetes_failures: 0,
             credential: None,
         }

@@ -201,6 +201,9 @@ impl Pass<'_> {
             {
                 context.wake(context.store.nudge(&organization.0, credential), Urgency::Routine);
             }
+            if called.attempt.changes_the_link() {
+                context.store.overtake(self.key);
+            }
             self.remember(link, |known| known.answered = Some(Arc::new(called.attempt)));
         }
     }

@@ -17,6 +17,8 @@ pub(super) struct Organization {
     /// Those that no call of this process has brought, the oldest version first. What only the watch told may be older than what the
     /// copy of before wrote; from a call on nobody else writes what it holds.
     told: BTreeSet<Told>,
+    /// Those with an outcome that is not recorded, although others may write by now.
+    pub(super) given_on: BTreeSet<Key>,
 }
 
 impl Organization {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::organization::{Organization, key_of};
 use super::{Applied, Known};
+use crate::api::Reason;
 use crate::controller::key::Key;
 use crate::controller::slots::OrganizationKey;
-use crate::decision::{InputReference, Link, Version, stalled_by};
+use crate::decision::{Attempt, Call, CallFailure, InputReference, Link, Outcome, Version, stalled_by};
 use crate::endpoint::Origin;
 
 #[derive(Debug, Default)]
@@ -126,10 +127,34 @@ impl State {
         let organization = self.organizations.get_mut(&name)?;
         let held = same_resource(Some(&link), organization.holder());
         organization.remove(&link);
+        organization.given_on.remove(key);
         if organization.is_empty() {
             self.organizations.remove(&name);
         }
         held.then_some(name)
+    }
+
+    pub(super) fn give_on(&mut self, key: &Key, uid: &str) {
+        if let Some(known) = self.links.get_mut(key).filter(|known| known.link.uid == uid)
+            && let Some(name) = &known.organization
+            && let Some(organization) = self.organizations.get_mut(name)
+        {
+            known.given_on = true;
+            organization.given_on.insert(key.clone());
+        }
+    }
+
+    pub(super) fn overtake(&mut self, key: &Key) {
+        let Some(name) = self.links.get(key).and_then(|known| known.organization.as_ref()) else { return };
+        let Some(organization) = self.organizations.get_mut(name) else { return };
+        for other in std::mem::take(&mut organization.given_on) {
+            if other != *key
+                && let Some(known) = self.links.get_mut(&other).filter(|known| known.given_on)
+                && let Some(attempt) = &known.answered
+            {
+                known.answered = Some(Arc::new(overtaken(attempt)));
+            }
+        }
     }
 
     pub(super) fn observe_input(&mut self, input: &Input, version: Version) -> Vec<Key> {
@@ -188,6 +213,25 @@ impl State {
             referred.links.insert(key.name.clone());
         }
     }
+}
+
+/// What a POST was answered after which somebody else has written: its token may be in force, or another one. As after an answer that
+/// nobody saw, the token is sent again once this is recorded.
+fn overtaken(attempt: &Attempt) -> Attempt {
+    let outcome = match (&attempt.call, &attempt.outcome) {
+        (Call::Link, Outcome::Accepted(_)) | (Call::Adopt, Outcome::State(_)) => {
+            Outcome::Failed(CallFailure {
+                reason: Reason::EndpointUnavailable,
+                message: "The link token was accepted, but that could not be recorded here before another MigrationLink \
+                          wrote to the same organization. It is sent again by itself."
+                    .to_owned(),
+                retry_after: None,
+                maybe_effective: true,
+            })
+        }
+        _ => return attempt.clone(),
+    };
+    Attempt { call: Call::Link, outcome, ..attempt.clone() }
 }
 
 /// Whether one resourceVersion is newer than another. They are numbers that grow (KEP-5504); where a server gives
