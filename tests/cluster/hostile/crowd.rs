@@ -130,18 +130,17 @@ async fn thousands_of_links_of_one_tenant_delay_no_other() {
     for n in 0..CROWD {
         *wanted.entry(REASONS[n % REASONS.len()].to_owned()).or_default() += 1;
     }
-    let mut reasons = BTreeMap::new();
+    let mut reasons = said(&other).await;
     while reasons != wanted {
         assert!(begin.elapsed() < Duration::from_mins(5), "{reasons:?}");
-        // To look at all of them takes the API server many seconds while it writes to them.
-        measured.is_as_quick_until("beside the crowd", Instant::now() + Duration::from_secs(3)).await;
+        measured.is_as_quick("beside the crowd", 5).await;
         reasons = said(&other).await;
     }
     println!("{CROWD} links were told their reason after {:.1?}: {reasons:?}", begin.elapsed());
     measured.is_unharmed(MOST_MIB).await;
     // Then it is quiet: what waits for a change is not tried before.
     let patches = operator.requests().count("patch", "migrationlinks/status");
-    assert!((CROWD..CROWD + 2000).contains(&patches), "{patches}");
+    assert!((CROWD..CROWD + 1000).contains(&patches), "{patches}");
     sleep(Duration::from_secs(2)).await;
     measured.is_as_quick("afterwards", 10).await;
     let after = operator.requests().count("patch", "migrationlinks/status");
