@@ -1,7 +1,10 @@
 //! One link through the loop: observe, decide, act, record, until there is nothing to do before a certain time.
 
 mod calls;
+mod late;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +28,16 @@ use crate::leader::Claim;
 use crate::metrics::Metrics;
 use crate::remote::Client;
 use crate::remote::pacing::Verdict;
+use late::Late;
 
 /// More steps than any pass needs. A pass that takes more is cut, so that a defect cannot become a hot loop.
 const MOST_STEPS: usize = 16;
 /// Who waits for an organization's slot is woken when it is free; this is only for what nobody thought of.
 const SLOT_WAIT: Duration = Duration::from_mins(2);
+/// So long an outcome that is not recorded yet keeps the others of the organization from writing to it. An API server that starts
+/// again, or somebody else's edits, take less. A status that can never be written (the resource leaves no room for it, or is changed
+/// many times a second) must not keep an organization from all others for as long as it is there.
+const RECORD_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What reconciling works with.
 pub struct Context {
@@ -117,12 +125,25 @@ pub async fn reconcile(context: &Context, key: &Key, urgency: Urgency) -> Done {
     if !pass.parked {
         context.pacer.forget(key, Instant::now());
     }
-    // Whatever else failed, only an outcome that is not recorded and may have changed the link keeps others from writing to it.
-    let unrecorded = context.store.get(key).and_then(|known| known.answered);
-    if !unrecorded.is_some_and(|attempt| attempt.changes_the_link()) {
-        context.wake(context.slots.free(key), Urgency::Change);
-    }
+    give_slot_on(context, key);
     done
+}
+
+/// Whatever else failed, only an outcome that is not recorded and may have changed the link keeps others from writing to it: for a
+/// while, and for as long as they may not write anyway, because this link holds the organization. After that they may, one at a
+/// time as ever; the outcome stays known, and is recorded if nobody has written since.
+fn give_slot_on(context: &Context, key: &Key) {
+    if let Some(known) = context.store.get(key)
+        && let Some(attempt) = known.answered.filter(|attempt| attempt.changes_the_link())
+    {
+        // A clock that was put back makes nobody wait for longer.
+        let waited = context.now().duration_since(attempt.at).unsigned_abs();
+        if waited < RECORD_PATIENCE || context.store.holds(key) {
+            return;
+        }
+        context.store.give_on(key, &known.link.uid);
+    }
+    context.wake(context.slots.free(key), Urgency::Change);
 }
 
 /// What was read, and what for: it holds for no other resource and for no other spec.
@@ -225,7 +246,11 @@ impl Pass<'_> {
             Step::Publish(status) => {
                 self.publish(link, &status).await?;
             }
-            Step::Record(settled) => self.record(known, settled).await?,
+            Step::Record(settled) => match self.comes_late(known) {
+                Some(Late::Waits) => return Ok(Some(self.later(SLOT_WAIT))),
+                Some(Late::Overtaken) => {}
+                None => self.record(known, settled).await?,
+            },
             Step::AddFinalizer => {
                 let finalizers = [link.finalizers.as_slice(), &[FINALIZER.to_owned()]].concat();
                 self.patch_finalizers(link, &finalizers).await?;

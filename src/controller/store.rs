@@ -4,12 +4,12 @@
 //! Watch events and the answers to our own patches both come in here, and the newer version stays: a decision always
 //! sees its own writes, and a watch event that only brings them back changes nothing.
 
+mod organization;
 mod state;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::key::Key;
@@ -19,7 +19,8 @@ use crate::decision::{Attempt, Holder, InputReference, Link, Memory, Nudge, Vers
 use crate::endpoint::Origin;
 use crate::metrics;
 use crate::remote::CredentialId;
-use state::{Input, State, newer, same_object};
+use organization::key_of;
+use state::{Input, State, same_object};
 
 /// Everything that is known of one link.
 #[derive(Clone, Debug)]
@@ -32,13 +33,12 @@ pub struct Known {
     pub memory: Memory,
     /// A call that was answered and is not recorded yet.
     pub answered: Option<Arc<Attempt>>,
+    /// It could not be recorded for so long that others of the organization may have written since.
+    pub given_on: bool,
     /// Attempts at the Kubernetes API that failed in a row.
     pub kubernetes_failures: i32,
     /// The API keys that it was last seen with.
     pub credential: Option<CredentialId>,
-    /// Whether a call of this process has brought it. What only the watch told may be older than what the copy of before wrote;
-    /// from here on nobody else writes what it holds.
-    pub current: bool,
 }
 
 /// The links and the objects that they refer to.
@@ -79,10 +79,13 @@ impl Store {
         }
         let uid = link.uid.clone();
         let others = state.apply(&key, link).others;
-        if let Some(known) = state.links.get_mut(&key).filter(|known| known.link.uid == uid) {
-            known.current = true;
-        }
+        state.read(&key, &uid);
         others
+    }
+
+    /// A call of ours has shown that a link cannot be read: it is taken for what the watch told.
+    pub fn found_unreadable(&self, key: &Key, uid: &str) {
+        self.lock().read(key, uid);
     }
 
     /// The watch tells that the resource is gone. Returns other links that are to be decided again; None if it was not known.
@@ -113,22 +116,23 @@ impl Store {
             |key: &Key| within.is_none_or(|namespace| namespace == key.namespace) && !listed.contains(key);
         state.gone.retain(|key, _| !not_listed(key));
         let gone: Vec<Key> = state.links.keys().filter(|key| not_listed(key)).cloned().collect();
-        let mut woken: Vec<Key> = gone.iter().flat_map(|key| state.forget(key)).collect();
+        let changed: Vec<_> = gone.iter().filter_map(|key| state.forget(key)).collect();
+        let mut woken = state.members(changed, None);
         woken.extend(gone);
         woken
     }
 
     /// The other resource that holds the link's organization: that whose token was accepted first.
     pub fn holder(&self, key: &Key) -> Option<Holder> {
-        let state = self.lock();
-        let me = state.links.get(key)?;
-        let all = state.organizations.get(me.organization.as_ref()?)?;
-        let others = all.iter().filter(|other| *other != key);
-        let (rank, holder) = others
-            .filter_map(|other| Some((state.links.get(other)?.rank()?, other)))
-            .min_by(|(this, _), (that, _)| this.cmp(that))?;
-        let blocked = me.rank().is_none_or(|mine| rank < mine);
-        blocked.then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
+        let holder = self.lock().holder_of(key)?;
+        let itself = (&holder.namespace, &holder.name) == (&key.namespace, &key.name);
+        (!itself).then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
+    }
+
+    /// Whether it is this link that holds its organization.
+    pub fn holds(&self, key: &Key) -> bool {
+        let holder = self.lock().holder_of(key);
+        holder.is_some_and(|holder| (&holder.namespace, &holder.name) == (&key.namespace, &key.name))
     }
 
     /// The links of this one's organization, itself among them, that another copy of the operator may have changed without this
@@ -137,11 +141,19 @@ impl Store {
     pub fn unread(&self, key: &Key, since: &str) -> Vec<(Key, String)> {
         let state = self.lock();
         let organization = state.links.get(key).and_then(|known| known.organization.as_ref());
-        let all = organization.and_then(|organization| state.organizations.get(organization));
-        let all = all.into_iter().flatten().filter_map(|key| Some((key, state.links.get(key)?)));
-        all.filter(|(_, known)| !known.current && !newer(&known.link.resource_version, since))
-            .map(|(key, known)| (key.clone(), known.link.uid.clone()))
-            .collect()
+        let organization = organization.and_then(|organization| state.organizations.get(organization));
+        let unread = organization.into_iter().flat_map(|organization| organization.unread(since));
+        unread.map(|link| (key_of(link), link.uid.clone())).collect()
+    }
+
+    /// Others of the organization may write from now on, although what a call for this link was answered is not recorded.
+    pub fn give_on(&self, key: &Key, uid: &str) {
+        self.lock().give_on(key, uid);
+    }
+
+    /// A call for this link may have changed the organization's link: what is not recorded of others need not be in force any more.
+    pub fn overtake(&self, key: &Key) {
+        self.lock().overtake(key);
     }
 
     /// The API accepted these keys at this origin: the links there that wait for a person because of the origin or of the
@@ -267,16 +279,10 @@ impl Known {
             organization: organization.map(Arc::new),
             memory: Memory::default(),
             answered: None,
+            given_on: false,
             kubernetes_failures: 0,
             credential: None,
-            current: false,
         }
-    }
-
-    /// Who holds an organization is the first in this order; None for one whose token was never accepted.
-    fn rank(&self) -> Option<(Timestamp, Timestamp, &str)> {
-        let held_since = self.link.status.link.as_ref()?.held_since.as_ref()?.0;
-        Some((held_since, self.link.created, &self.link.uid))
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Pass, SLOT_WAIT};
 use crate::controller::act;
 use crate::controller::inputs::Reading;
+use crate::controller::key::Key;
 use crate::controller::kubernetes::KubernetesError;
 use crate::controller::pacing::{self, Admission, Permit};
 use crate::controller::queue::Urgency;
@@ -22,6 +24,8 @@ use crate::remote::pacing::Verdict;
 
 /// The longest that a call to the HTTP API may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
+/// Links of an organization that are read at the same time: whoever makes thousands of them delays others, but not for long.
+const LINKS_AT_ONCE: usize = 8;
 
 impl Pass<'_> {
     /// A POST or DELETE: whoever gets the organization's slot decides again before it, and so does who has read a link anew.
@@ -56,32 +60,61 @@ impl Pass<'_> {
 
     pub(super) fn take_slot(&self, known: &Known) -> Taken {
         let Some(organization) = &known.organization else { return Taken::Before };
-        let (taken, woken) = self.context.slots.take(organization, self.key);
+        let (slots, now) = (&self.context.slots, Instant::now());
+        let (taken, woken) = slots.take(organization, self.key, now);
         self.context.wake(woken, Urgency::Change);
+        if let Some(holder) = slots.overdue(organization, self.key, SLOT_WAIT, now) {
+            tracing::info!(
+                link = %self.key, %holder,
+                "it still waits for its turn to write to its organization, which another MigrationLink names, too"
+            );
+        }
         taken
     }
 
     /// Reads the links of the organization that this process knows from the watch only: the copy that worked before may have sent a
-    /// token for one of them a moment ago. False if there are none.
+    /// token for one of them a moment ago. False if there are none that matter. Of one that holds the organization only itself does:
+    /// the others were accepted later, if at all. And as soon as another one turns out to hold it the rest need not be known.
     pub(super) async fn read_unread(&self) -> Result<bool, KubernetesError> {
-        let (store, kubernetes) = (&self.context.store, &self.context.kubernetes);
+        let store = &self.context.store;
         let Some(since) = self.context.claim.since() else { return Ok(false) };
-        let unread = store.unread(self.key, &since);
-        for (link, uid) in &unread {
-            let woken = match kubernetes.link(&link.namespace, &link.name).await {
-                Ok(link) => store.update(link),
-                Err(KubernetesError::NotFound) => store.found_gone(link, uid),
-                // Whoever takes the right away in a namespace of theirs must not hold up the links of others.
-                Err(error @ KubernetesError::Forbidden(_)) if link != self.key => {
-                    tracing::warn!(%link, for_link = %self.key, %error, "a link of the same organization cannot be read");
-                    store.remember(link, uid, |known| known.current = true);
-                    Vec::new()
-                }
-                Err(error) => return Err(error),
-            };
-            self.context.wake(woken, Urgency::Change);
+        let mut unread = store.unread(self.key, &since);
+        let mut any = false;
+        if let Some(mine) = unread.iter().position(|(link, _)| link == self.key) {
+            let (link, uid) = unread.swap_remove(mine);
+            self.read_link(&link, &uid).await?;
+            any = true;
         }
-        Ok(!unread.is_empty())
+        if unread.is_empty() || store.holds(self.key) {
+            return Ok(any);
+        }
+        let reads = stream::iter(unread).map(|(link, uid)| async move { self.read_link(&link, &uid).await });
+        let mut reads = reads.buffer_unordered(LINKS_AT_ONCE);
+        while let Some(read) = reads.next().await {
+            read?;
+            if store.holder(self.key).is_some() {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads a link of the organization anew.
+    async fn read_link(&self, link: &Key, uid: &str) -> Result<(), KubernetesError> {
+        let store = &self.context.store;
+        let woken = match self.context.kubernetes.link(&link.namespace, &link.name).await {
+            Ok(link) => store.update(link),
+            Err(KubernetesError::NotFound) => store.found_gone(link, uid),
+            // Whoever takes the right away in a namespace of theirs must not hold up the links of others.
+            Err(error @ KubernetesError::Forbidden(_)) if link != self.key => {
+                tracing::warn!(%link, for_link = %self.key, %error, "a link of the same organization cannot be read");
+                store.found_unreadable(link, uid);
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        self.context.wake(woken, Urgency::Change);
+        Ok(())
     }
 
     pub(super) fn later(&self, wait: Duration) -> Option<Timestamp> {
@@ -167,6 +200,9 @@ impl Pass<'_> {
                 && let Some(organization) = &known.organization
             {
                 context.wake(context.store.nudge(&organization.0, credential), Urgency::Routine);
+            }
+            if called.attempt.changes_the_link() {
+                context.store.overtake(self.key);
             }
             self.remember(link, |known| known.answered = Some(Arc::new(called.attempt)));
         }

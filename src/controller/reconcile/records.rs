@@ -22,6 +22,7 @@ impl Pass<'_> {
                 known.memory = settled.memory;
                 known.memory.nudge = nudged.unwrap_or(known.memory.nudge);
                 known.answered = None;
+                known.given_on = false;
             });
         }
         Ok(())

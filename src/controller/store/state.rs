@@ -3,18 +3,20 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::organization::{Organization, key_of};
 use super::{Applied, Known};
+use crate::api::Reason;
 use crate::controller::key::Key;
 use crate::controller::slots::OrganizationKey;
-use crate::decision::{InputReference, Link, Version, stalled_by};
+use crate::decision::{Attempt, Call, CallFailure, InputReference, Link, Outcome, Version, stalled_by};
 use crate::endpoint::Origin;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) links: HashMap<Key, Known>,
     pub(super) inputs: HashMap<Input, Referred>,
-    /// The links of each organization: one, where nobody made a mistake.
-    pub(super) organizations: HashMap<Arc<OrganizationKey>, BTreeSet<Key>>,
+    /// The links of each organization.
+    pub(super) organizations: HashMap<Arc<OrganizationKey>, Organization>,
     /// The links of each origin that wait for a person.
     pub(super) stalled: HashMap<Origin, BTreeSet<Key>>,
     /// Uids of links that the API server said are gone, until the watch tells it, too: a late event brings none back.
@@ -36,7 +38,8 @@ impl State {
         if self.gone.get(key).is_some_and(|gone| *gone == link.uid) {
             return Applied::default();
         }
-        let mut others = Vec::new();
+        // Of a resource that is created again, there may be two.
+        let mut changed = Vec::new();
         let (news, before) = match self.links.get_mut(key) {
             Some(known) if !newer(&link.resource_version, &known.link.resource_version) => {
                 return Applied::default();
@@ -44,31 +47,37 @@ impl State {
             Some(known) if known.link.uid == link.uid => {
                 let before = known.link.references();
                 let news = !same_to_a_decision(&known.link, &link);
-                let held = known.rank().map(|rank| rank.0);
-                known.link = Arc::new(link);
-                if known.rank().map(|rank| rank.0) != held {
-                    others = self.rivals(key);
+                let old = std::mem::replace(&mut known.link, Arc::new(link));
+                if let Some(name) = &known.organization
+                    && let Some(organization) = self.organizations.get_mut(name)
+                {
+                    let holder = organization.holder().cloned();
+                    organization.replace(&old, &known.link);
+                    if !same_resource(holder.as_ref(), organization.holder()) {
+                        changed.push(name.clone());
+                    }
                 }
                 (news, before)
             }
             _ => {
                 let before = self.links.get(key).map(|known| known.link.references()).unwrap_or_default();
-                others = self.leave(key);
+                changed.extend(self.leave(key));
                 let known = Known::new(link);
-                if let Some(organization) = &known.organization {
-                    self.organizations.entry(organization.clone()).or_default().insert(key.clone());
+                if let Some(name) = &known.organization {
+                    let organization = self.organizations.entry(name.clone()).or_default();
+                    let holder = organization.holder().cloned();
+                    organization.insert(&known.link);
+                    if !same_resource(holder.as_ref(), organization.holder()) {
+                        changed.push(name.clone());
+                    }
                 }
-                let holds = known.rank().is_some();
                 self.links.insert(key.clone(), known);
-                if holds {
-                    others.extend(self.rivals(key));
-                }
                 (true, before)
             }
         };
         self.refer(key, before);
         self.note_stalled(key);
-        Applied { news, others }
+        Applied { news, others: self.members(changed, Some(key)) }
     }
 
     /// Keeps the list of those that wait for a person.
@@ -93,28 +102,59 @@ impl State {
         }
     }
 
-    /// The other links of the same organization.
-    pub(super) fn rivals(&self, key: &Key) -> Vec<Key> {
-        let organization = self.links.get(key).and_then(|known| known.organization.as_ref());
-        let all = organization.and_then(|organization| self.organizations.get(organization));
-        all.into_iter().flatten().filter(|other| *other != key).cloned().collect()
+    /// The link that holds this one's organization.
+    pub(super) fn holder_of(&self, key: &Key) -> Option<Arc<Link>> {
+        let name = self.links.get(key)?.organization.as_ref()?;
+        self.organizations.get(name)?.holder().cloned()
     }
 
-    /// Takes a link out of its organization. Returns those that are left there, if it was the one that might have held it.
-    fn leave(&mut self, key: &Key) -> Vec<Key> {
-        let rivals = self.rivals(key);
-        let Some(known) = self.links.get(key) else { return Vec::new() };
-        let held = known.rank().is_some();
-        if let Some(organization) = known.organization.clone()
-            && let Some(all) = self.organizations.get_mut(&organization)
-        {
-            all.remove(key);
-            if all.is_empty() {
-                self.organizations.remove(&organization);
-            }
-            self.unlist(&organization.0, key);
+    /// The links of organizations that have another holder by now, but for that through which it came.
+    pub(super) fn members(
+        &self,
+        organizations: impl IntoIterator<Item = Arc<OrganizationKey>>,
+        except: Option<&Key>,
+    ) -> Vec<Key> {
+        let all = organizations.into_iter().collect::<BTreeSet<_>>();
+        let all = all.iter().filter_map(|name| self.organizations.get(name));
+        all.flat_map(Organization::links).map(|link| key_of(link)).filter(|key| Some(key) != except).collect()
+    }
+
+    /// Takes a link out of its organization. Returns that if the link was the one that held it.
+    fn leave(&mut self, key: &Key) -> Option<Arc<OrganizationKey>> {
+        let Known { link, organization: Some(name), .. } = self.links.get(key)? else { return None };
+        let (link, name) = (link.clone(), name.clone());
+        self.unlist(&name.0, key);
+        let organization = self.organizations.get_mut(&name)?;
+        let held = same_resource(Some(&link), organization.holder());
+        organization.remove(&link);
+        organization.given_on.remove(key);
+        if organization.is_empty() {
+            self.organizations.remove(&name);
         }
-        if held { rivals } else { Vec::new() }
+        held.then_some(name)
+    }
+
+    pub(super) fn give_on(&mut self, key: &Key, uid: &str) {
+        if let Some(known) = self.links.get_mut(key).filter(|known| known.link.uid == uid)
+            && let Some(name) = &known.organization
+            && let Some(organization) = self.organizations.get_mut(name)
+        {
+            known.given_on = true;
+            organization.given_on.insert(key.clone());
+        }
+    }
+
+    pub(super) fn overtake(&mut self, key: &Key) {
+        let Some(name) = self.links.get(key).and_then(|known| known.organization.as_ref()) else { return };
+        let Some(organization) = self.organizations.get_mut(name) else { return };
+        for other in std::mem::take(&mut organization.given_on) {
+            if other != *key
+                && let Some(known) = self.links.get_mut(&other).filter(|known| known.given_on)
+                && let Some(attempt) = &known.answered
+            {
+                known.answered = Some(Arc::new(overtaken(attempt)));
+            }
+        }
     }
 
     pub(super) fn observe_input(&mut self, input: &Input, version: Version) -> Vec<Key> {
@@ -128,16 +168,29 @@ impl State {
 
     pub(super) fn remove(&mut self, key: &Key, uid: &str) -> Option<Vec<Key>> {
         let known = self.links.get(key).is_some_and(|known| known.link.uid == uid);
-        known.then(|| self.forget(key))
+        known.then(|| {
+            let changed = self.forget(key);
+            self.members(changed, Some(key))
+        })
     }
 
-    /// Forgets a link. Returns other links that are to be decided again.
-    pub(super) fn forget(&mut self, key: &Key) -> Vec<Key> {
-        let others = self.leave(key);
+    /// Forgets a link. Returns its organization if the link held it: all others there are to be decided again.
+    pub(super) fn forget(&mut self, key: &Key) -> Option<Arc<OrganizationKey>> {
+        let changed = self.leave(key);
         if let Some(known) = self.links.remove(key) {
             self.refer(key, known.link.references());
         }
-        others
+        changed
+    }
+
+    /// A call of this process has brought what is known of a link.
+    pub(super) fn read(&mut self, key: &Key, uid: &str) {
+        if let Some(known) = self.links.get(key).filter(|known| known.link.uid == uid)
+            && let Some(name) = &known.organization
+            && let Some(organization) = self.organizations.get_mut(name)
+        {
+            organization.read(&known.link);
+        }
     }
 
     /// Notes what a link refers to, where it referred to `before`. What nobody refers to any more is forgotten.
@@ -162,12 +215,41 @@ impl State {
     }
 }
 
+/// What a POST was answered after which somebody else has written: its token may be in force, or another one. As after an answer that
+/// nobody saw, the token is sent again once this is recorded.
+fn overtaken(attempt: &Attempt) -> Attempt {
+    let outcome = match (&attempt.call, &attempt.outcome) {
+        (Call::Link, Outcome::Accepted(_)) | (Call::Adopt, Outcome::State(_)) => {
+            Outcome::Failed(CallFailure {
+                reason: Reason::EndpointUnavailable,
+                message: "The link token was accepted, but that could not be recorded here before another MigrationLink \
+                          wrote to the same organization. It is sent again by itself."
+                    .to_owned(),
+                retry_after: None,
+                maybe_effective: true,
+            })
+        }
+        _ => return attempt.clone(),
+    };
+    Attempt { call: Call::Link, outcome, ..attempt.clone() }
+}
+
 /// Whether one resourceVersion is newer than another. They are numbers that grow (KEP-5504); where a server gives
 /// something else, what comes later counts as newer.
 pub(super) fn newer(this: &str, that: &str) -> bool {
     match (this.parse::<u64>(), that.parse::<u64>()) {
         (Ok(this), Ok(that)) => this > that,
         _ => this != that,
+    }
+}
+
+fn same_resource(this: Option<&Arc<Link>>, that: Option<&Arc<Link>>) -> bool {
+    match (this, that) {
+        (Some(this), Some(that)) => {
+            (&this.uid, &this.namespace, &this.name) == (&that.uid, &that.namespace, &that.name)
+        }
+        (None, None) => true,
+        _ => false,
     }
 }
 

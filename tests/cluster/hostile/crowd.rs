@@ -1,6 +1,6 @@
 //! Thousands of links from one namespace, none of which can ever be linked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
@@ -25,17 +25,25 @@ const CROWD: usize = 10_000;
 /// So much more memory the whole crowd may take.
 const MOST_MIB: usize = 64;
 
-/// Three ways to be of no use: an origin that nobody allowed, a Secret that is not there, one that cannot be read as keys.
-const REASONS: [&str; 3] = ["EndpointNotAllowed", "SecretNotFound", "InvalidSecret"];
+/// Four ways to be of no use: an origin that nobody allowed, a Secret that is not there, one that cannot be read as keys, and the
+/// organization that the neighbour holds.
+const REASONS: [&str; 6] = [
+    "EndpointNotAllowed",
+    "SecretNotFound",
+    "InvalidSecret",
+    "EndpointNotAllowed",
+    "DuplicateOrganization",
+    "DuplicateOrganization",
+];
 
-fn spec(n: usize, forbidden: &Server, allowed: &Server) -> MigrationLinkSpec {
-    let (server, secret) = match n % 3 {
-        0 => (forbidden, "keys"),
-        1 => (allowed, "missing"),
-        _ => (allowed, "useless"),
+fn spec(n: usize, forbidden: &str, allowed: &str, neighbour: &MigrationLinkSpec) -> MigrationLinkSpec {
+    let (url, org_id) = match REASONS[n % REASONS.len()] {
+        "EndpointNotAllowed" => (forbidden, format!("{n:024x}")),
+        "DuplicateOrganization" => (neighbour.base_url.as_str(), neighbour.org_id.clone()),
+        _ => (allowed, format!("{n:024x}")),
     };
-    let secret_ref = SecretReference { name: secret.to_owned() };
-    MigrationLinkSpec { org_id: format!("{n:024x}"), secret_ref, ..link_spec(&server.base_url()) }
+    let secret_ref = SecretReference { name: ["keys", "missing", "useless"][n % 3].to_owned() };
+    MigrationLinkSpec { org_id, secret_ref, ..link_spec(url) }
 }
 
 /// Puts the crowd into etcd, each link as the API server keeps the one that it was given: through the API server that takes it most of
@@ -113,11 +121,14 @@ async fn thousands_of_links_of_one_tenant_delay_no_other() {
         .await;
     let mut measured = Beside::new(&tenant, &cloud, &operator).await;
     let begin = Instant::now();
-    storm(&other, CROWD, |n| spec(n, &forbidden, &allowed)).await;
+    let (urls, neighbour) =
+        ([&forbidden, &allowed].map(Server::base_url), tenant.link("neighbour").await.spec);
+    cloud.simulator.clear_journal();
+    storm(&other, CROWD, |n| spec(n, &urls[0], &urls[1], &neighbour)).await;
     println!("{CROWD} links were there after {:.1?}", begin.elapsed());
     let mut wanted = BTreeMap::new();
     for n in 0..CROWD {
-        *wanted.entry(REASONS[n % 3].to_owned()).or_default() += 1;
+        *wanted.entry(REASONS[n % REASONS.len()].to_owned()).or_default() += 1;
     }
     let mut reasons = said(&other).await;
     while reasons != wanted {
@@ -135,6 +146,8 @@ async fn thousands_of_links_of_one_tenant_delay_no_other() {
     let after = operator.requests().count("patch", "migrationlinks/status");
     assert_eq!(after, patches + 10, "only the neighbour's");
     assert_eq!((forbidden.connections(), allowed.connections()), (0, 0), "nobody was called");
+    let methods: BTreeSet<_> = cloud.simulator.journal().into_iter().map(|entry| entry.method).collect();
+    assert_eq!(methods, BTreeSet::from(["GET".to_owned()]), "the neighbour's checks, and nothing else");
     assert!(!operator.log().contains("canary"));
     println!("{}", Memory::of(&operator));
 }
