@@ -163,9 +163,9 @@ async fn accept(
 
 async fn connection(stream: TcpStream, answer: impl Fn(&Request<Incoming>) -> Response<String>) {
     let service = service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&request))));
-    let mut server = http1::Builder::new();
-    server.keep_alive(false).max_buf_size(MAX_HEAD);
-    let served = server.serve_connection(TokioIo::new(stream), service);
+    let mut http = http1::Builder::new();
+    http.keep_alive(false).max_buf_size(MAX_HEAD);
+    let served = http.serve_connection(TokioIo::new(stream), service);
     // A client that breaks off or says nothing is nobody's problem.
     let _ = timeout(CONNECTION_DEADLINE, served).await;
 }

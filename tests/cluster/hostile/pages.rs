@@ -26,15 +26,15 @@ const LONG_ANNOTATION: usize = 100 * 1024;
 const LABELS: usize = 10_000;
 
 /// An annotation of characters that are six bytes each in JSON.
-fn annotation(length: usize) -> Option<BTreeMap<String, String>> {
-    Some([("note".to_owned(), "<".repeat(length))].into())
+fn annotation(length: usize) -> BTreeMap<String, String> {
+    [("note".to_owned(), "<".repeat(length))].into()
 }
 
 /// A Secret with an annotation or with labels.
 async fn large_secret(world: &World, number: usize) {
     let mut metadata = ObjectMeta { name: Some(format!("large-{number}")), ..ObjectMeta::default() };
     if number.is_multiple_of(2) {
-        metadata.annotations = annotation(LONGEST_ANNOTATION);
+        metadata.annotations = Some(annotation(LONGEST_ANNOTATION));
     } else {
         metadata.labels = Some((0..LABELS).map(|n| (format!("l{n}"), String::new())).collect());
     }
@@ -47,7 +47,7 @@ async fn large_secret(world: &World, number: usize) {
 async fn large_link(world: &World, number: usize) {
     let name = format!("large-{number}");
     let mut link = MigrationLink::new(&name, spec("none", &org_id(number), "http://127.0.0.1:1"));
-    link.metadata.annotations = annotation(LONG_ANNOTATION);
+    link.metadata.annotations = Some(annotation(LONG_ANNOTATION));
     world.tenant.links().create(&PostParams::default(), &link).await.expect("a MigrationLink");
 }
 
