@@ -29,6 +29,9 @@ const CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
 /// keep the kubelet waiting.
 const MAX_CONNECTIONS: usize = 64;
 
+/// The longest head of a request, and hyper's least: it keeps 400 KiB of what a connection sends otherwise.
+const MAX_HEAD: usize = 8 * 1024;
+
 /// What the probes ask for.
 pub trait Health: Send + Sync + 'static {
     /// Whether the process can still make progress.
@@ -160,7 +163,9 @@ async fn accept(
 
 async fn connection(stream: TcpStream, answer: impl Fn(&Request<Incoming>) -> Response<String>) {
     let service = service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&request))));
-    let served = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    let mut http = http1::Builder::new();
+    http.keep_alive(false).max_buf_size(MAX_HEAD);
+    let served = http.serve_connection(TokioIo::new(stream), service);
     // A client that breaks off or says nothing is nobody's problem.
     let _ = timeout(CONNECTION_DEADLINE, served).await;
 }
@@ -323,5 +328,26 @@ mod tests {
         }
         let asked = timeout(Duration::from_secs(5), ask(address, "GET /livez")).await;
         assert!(asked.unwrap().ends_with("ok\n"), "long before the silent ones have had their time");
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_long_is_refused_and_others_are_answered() {
+        let running = start(LOCAL, "0").await;
+        let address = running.addresses[0];
+        // A head that fits, and as many bytes of one that has no end.
+        let head = "GET /livez HTTP/1.1\r\nhost: here\r\nx-long: ".to_owned();
+        let longest = MAX_HEAD - head.len() - "\r\n\r\n".len();
+        for (length, status) in [(longest / 2, "200 OK"), (longest + 4, "431 ")] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{head}{}", "x".repeat(length)).as_bytes()).await.unwrap();
+            if length < longest {
+                stream.write_all(b"\r\n\r\n").await.unwrap();
+            }
+            let mut answer = String::new();
+            let read = timeout(Duration::from_secs(5), stream.read_to_string(&mut answer)).await;
+            read.expect("it is answered at once").unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{length}: {answer}");
+        }
+        assert!(ask(address, "GET /livez").await.ends_with("ok\n"));
     }
 }

@@ -8,6 +8,8 @@ use kube::config::{self, Context, InferConfigError, Kubeconfig, KubeconfigError}
 use kube::{Client, Config};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::pages::bounded;
+
 /// Why there is no client. It holds no error of kube's: these show lines of the kubeconfig, and so its credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -67,12 +69,13 @@ pub async fn cluster() -> Result<Cluster, ClientError> {
 }
 
 impl Cluster {
-    /// A client that repeats by itself what the API server was too busy for.
+    /// A client that repeats by itself what the API server was too busy for, and whose lists have pages that fit into
+    /// memory.
     ///
     /// # Errors
     /// [`ClientError::Client`].
     pub fn client(&self) -> Result<Client, ClientError> {
-        Client::try_from(self.config.clone()).map_err(|_| ClientError::Client)
+        Client::try_from(self.config.clone()).map(bounded).map_err(|_| ClientError::Client)
     }
 
     /// A client for the lease, where each attempt counts and has to come to its end.

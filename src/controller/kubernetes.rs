@@ -21,7 +21,8 @@ use crate::metrics::{Metrics, Outcome};
 
 /// The longest that one call may take, kube's own retries included.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Secrets and ConfigMaps that are read at the same time, however many links are worked on.
+/// Secrets and ConfigMaps that are read at the same time, however many links are worked on. With four, a link waits twice as long
+/// beside a crowd.
 const SECRETS_AT_ONCE: usize = 8;
 
 /// Why a call to the Kubernetes API failed. It holds nothing of an answer's body: that may be a Secret.

@@ -9,6 +9,7 @@ mod inputs;
 mod key;
 mod kubernetes;
 mod pacing;
+mod pages;
 mod queue;
 mod reconcile;
 mod slots;

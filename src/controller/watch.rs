@@ -339,7 +339,8 @@ impl Backoff for BackOff {
     fn reset(&mut self) {}
 }
 
-/// Lists come in small pages: a page is in memory twice while it is read, and annotations alone may have 256 KiB each.
+/// Lists come in small pages: a page is in memory twice while it is read. (Where the objects are large, the client makes it
+/// smaller still.)
 fn pages() -> watcher::Config {
     watcher::Config::default().page_size(50)
 }

@@ -9,6 +9,7 @@ mod crowd;
 mod exchange;
 mod loose;
 mod measure;
+mod pages;
 mod redirects;
 mod server;
 mod tenant;
