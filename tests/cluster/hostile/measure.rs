@@ -74,14 +74,16 @@ impl<'a> Beside<'a> {
 
     /// The same again and again until that time.
     pub async fn is_as_quick_until(&mut self, what: &str, end: Instant) {
-        let mut times = Vec::new();
-        while Instant::now() < end {
-            times.extend(self.checks(1).await.0);
-            // Ten a second are enough to meet whatever there is, and leave the machine to the others.
-            sleep(Duration::from_millis(100)).await;
-        }
-        times.sort();
-        self.compare(what, &Times(times));
+        let times = self.checks_until(end).await;
+        self.compare(what, &times);
+    }
+
+    /// Measures the neighbour's checks until that time where the API server is busy for others: half of them are prompt, and none takes
+    /// longer than this.
+    pub async fn is_done_within(&mut self, longest: Duration, what: &str, end: Instant) {
+        let times = self.checks_until(end).await;
+        println!("{what}: {times}; {}", Memory::of(self.operator));
+        assert!(times.median() <= PROMPT && times.longest() <= longest, "{what}: {times}");
     }
 
     fn compare(&self, what: &str, times: &Times) {
@@ -105,6 +107,17 @@ impl<'a> Beside<'a> {
         for harm in ["panicked", "a pass did not come to an end", "stack overflow"] {
             assert!(!log.contains(harm), "{log}");
         }
+    }
+
+    async fn checks_until(&mut self, end: Instant) -> Times {
+        let mut times = Vec::new();
+        while Instant::now() < end {
+            times.extend(self.checks(1).await.0);
+            // Ten a second are enough to meet whatever there is, and leave the machine to the others.
+            sleep(Duration::from_millis(100)).await;
+        }
+        times.sort();
+        Times(times)
     }
 
     async fn checks(&mut self, count: usize) -> Times {
