@@ -214,7 +214,12 @@ async fn an_edit_during_a_call_is_recorded_as_what_it_was_made_from_and_then_act
         world.tenant.edit_link("link", edit).await;
         let link = world.tenant.wait_for_ready("link", "True", "Synced").await;
         let generation = link.metadata.generation.expect("a generation");
-        let pages = world.diary.pages("link");
+        // The diary is kept from a watch, and may be a moment behind.
+        let pages = eventually("three pages", async || match world.diary.pages("link") {
+            pages if pages.len() >= 3 => Ok(pages),
+            pages => Err(format!("{pages:?}")),
+        })
+        .await;
         pages.iter().for_each(is_sound);
         let [before, announced, after] = &pages[..] else { panic!("{pages:?}") };
         let of = |page: &Page| {

@@ -12,7 +12,7 @@ use migrationlink_operator::api::{ConditionType, Conditions, RECONCILE_AT};
 use crate::support::{Cloud, Operator, Tenant, World, link_spec};
 
 /// So long a check of the neighbour may take, whatever else there is to do.
-const PROMPT: Duration = Duration::from_secs(2);
+pub const PROMPT: Duration = Duration::from_secs(2);
 /// So much longer than undisturbed half of the checks may take. The machine has other work; a call, a connection or a body that the
 /// neighbour had to wait for would take 5, 10 or 30 s.
 const MARGIN: Duration = Duration::from_millis(750);
@@ -35,7 +35,7 @@ pub struct Beside<'a> {
 }
 
 /// How long several checks took, the shortest first.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Times(Vec<Duration>);
 
 /// The memory of a process in KiB.
@@ -78,12 +78,16 @@ impl<'a> Beside<'a> {
         self.compare(what, &times);
     }
 
-    /// Measures the neighbour's checks until that time where the API server is busy for others: half of them are prompt, and none takes
-    /// longer than this.
-    pub async fn is_done_within(&mut self, longest: Duration, what: &str, end: Instant) {
-        let times = self.checks_until(end).await;
-        println!("{what}: {times}; {}", Memory::of(self.operator));
-        assert!(times.median() <= PROMPT && times.longest() <= longest, "{what}: {times}");
+    /// Measures the neighbour's checks until that time. They take what they take; who asks says what they may.
+    pub async fn checks_until(&mut self, end: Instant) -> Times {
+        let mut times = Vec::new();
+        while Instant::now() < end {
+            times.extend(self.checks(1).await.0);
+            // Ten a second are enough to meet whatever there is, and leave the machine to the others.
+            sleep(Duration::from_millis(100)).await;
+        }
+        times.sort();
+        Times(times)
     }
 
     fn compare(&self, what: &str, times: &Times) {
@@ -107,17 +111,6 @@ impl<'a> Beside<'a> {
         for harm in ["panicked", "a pass did not come to an end", "stack overflow"] {
             assert!(!log.contains(harm), "{log}");
         }
-    }
-
-    async fn checks_until(&mut self, end: Instant) -> Times {
-        let mut times = Vec::new();
-        while Instant::now() < end {
-            times.extend(self.checks(1).await.0);
-            // Ten a second are enough to meet whatever there is, and leave the machine to the others.
-            sleep(Duration::from_millis(100)).await;
-        }
-        times.sort();
-        Times(times)
     }
 
     async fn checks(&mut self, count: usize) -> Times {
@@ -149,6 +142,13 @@ async fn check(tenant: &Tenant<'_>, wish: &str) -> Duration {
 }
 
 impl Times {
+    /// These, and more.
+    pub fn and(self, more: Self) -> Self {
+        let mut times = [self.0, more.0].concat();
+        times.sort();
+        Self(times)
+    }
+
     pub fn median(&self) -> Duration {
         self.0.get(self.0.len() / 2).copied().unwrap_or_default()
     }
