@@ -105,6 +105,7 @@ fn every_flag_of_the_operator_in_the_text_exists() {
         "locked",
         "minify",
         "namespace",
+        "no-fail-fast",
         "overwrite",
         "release",
         "set",
