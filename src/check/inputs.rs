@@ -81,7 +81,7 @@ pub async fn read(link: &Link, sources: &Sources<'_>) -> (Option<Read>, Vec<Find
     if objects.len() < references.len() {
         return (None, findings);
     }
-    let (inputs, credentials) = decision::read(link, objects, |pem| Roots::from_pem(pem).is_ok());
+    let (inputs, credentials) = decision::read(link, &objects, |pem| Roots::from_pem(pem).is_ok());
     let unusable = if link.deleting { inputs.keys.as_ref().err() } else { inputs.usable.as_ref().err() };
     findings.push(match unusable {
         Some(unusable) => Finding::of("inputs", unusable.reason, &unusable.message),

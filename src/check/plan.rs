@@ -191,7 +191,7 @@ mod tests {
         let (uid, resource_version) = ("s".to_owned(), "1".to_owned());
         let version = Version::Present { uid: uid.clone(), resource_version: resource_version.clone() };
         let found = Fetched::Found { uid, resource_version, data };
-        let (inputs, credentials) = read(link, vec![(reference.clone(), found)], |_| true);
+        let (inputs, credentials) = read(link, &[(reference.clone(), found)], |_| true);
         Read { inputs, credentials, versions: vec![(reference, version)] }
     }
 

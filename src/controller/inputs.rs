@@ -1,11 +1,9 @@
 //! Reading what a link refers to.
 
 use std::collections::BTreeMap;
-use std::mem::take;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use secrecy::zeroize::Zeroize;
 
 use super::kubernetes::{Kubernetes, KubernetesError};
 use crate::api::InputKind;
@@ -23,27 +21,6 @@ pub struct Reading {
     pub versions: Vec<(InputReference, Version)>,
 }
 
-/// What a pass has read so far. The decision overwrites the values that it was given, and this those of a pass that an error or a
-/// deadline ends before.
-#[derive(Default)]
-struct Objects(Vec<(InputReference, Fetched)>);
-
-impl Objects {
-    fn overwrite(&mut self) {
-        for (_, object) in &mut self.0 {
-            if let Fetched::Found { data, .. } = object {
-                data.values_mut().for_each(Zeroize::zeroize);
-            }
-        }
-    }
-}
-
-impl Drop for Objects {
-    fn drop(&mut self) {
-        self.overwrite();
-    }
-}
-
 /// Reads what the link refers to. `known` is what the index knows of the versions.
 ///
 /// # Errors
@@ -53,7 +30,7 @@ pub async fn read(
     link: &Link,
     known: &[(InputReference, Version)],
 ) -> Result<Reading, KubernetesError> {
-    let mut objects = Objects::default();
+    let mut objects = Vec::new();
     let mut versions = Vec::new();
     for reference in link.references() {
         let mut object = fetched(kubernetes, &link.namespace, &reference).await?;
@@ -73,10 +50,9 @@ pub async fn read(
                 });
             }
         }
-        objects.0.push((reference, object));
+        objects.push((reference, object));
     }
-    let (inputs, credentials) =
-        decision::read(link, take(&mut objects.0), |pem| Roots::from_pem(pem).is_ok());
+    let (inputs, credentials) = decision::read(link, &objects, |pem| Roots::from_pem(pem).is_ok());
     Ok(Reading { inputs, credentials, versions })
 }
 
@@ -120,23 +96,5 @@ async fn fetch(
         }
         // What it is says the decision.
         InputKind::Other => Err(KubernetesError::NotFound),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_read_before_the_pass_came_to_an_end_is_overwritten() {
-        let reference = |name: &str| InputReference { kind: InputKind::Secret, name: name.into() };
-        let data = [("publicKey", "canary"), ("privateKey", "canary")]
-            .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
-        let found = Fetched::Found { uid: "u".into(), resource_version: "1".into(), data: data.into() };
-        let mut objects = Objects(vec![(reference("missing"), Fetched::Missing), (reference("keys"), found)]);
-        objects.overwrite();
-        let [_, (_, Fetched::Found { data, .. })] = &objects.0[..] else { panic!("it is still there") };
-        assert_eq!(data.len(), 2);
-        assert!(data.values().all(Vec::is_empty), "zeroize empties what it has overwritten: {data:?}");
     }
 }

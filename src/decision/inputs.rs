@@ -67,7 +67,7 @@ pub struct Credentials {
     pub ca: Option<Vec<u8>>,
 }
 
-/// What the API server says of one object.
+/// What the API server says of one object. Its values are overwritten when it is dropped, wherever a pass ends.
 pub enum Fetched {
     /// It is not there.
     Missing,
@@ -83,9 +83,23 @@ pub enum Fetched {
         uid: String,
         /// Its resourceVersion.
         resource_version: String,
-        /// What is in it. The values are overwritten once they have been looked at.
+        /// What is in it.
         data: BTreeMap<String, Vec<u8>>,
     },
+}
+
+impl Fetched {
+    pub(super) fn overwrite(&mut self) {
+        if let Self::Found { data, .. } = self {
+            data.values_mut().for_each(Zeroize::zeroize);
+        }
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        self.overwrite();
+    }
 }
 
 impl Unusable {
@@ -109,10 +123,10 @@ impl Unusable {
 /// `objects` are those of [`Link::references`]; `is_ca` says whether a text is certificates in PEM form.
 pub fn read(
     link: &Link,
-    mut objects: Vec<(InputReference, Fetched)>,
+    objects: &[(InputReference, Fetched)],
     is_ca: impl Fn(&[u8]) -> bool,
 ) -> (Inputs, Option<Credentials>) {
-    let reading = Reading { link, objects: &objects, is_ca: &is_ca };
+    let reading = Reading { link, objects, is_ca: &is_ca };
     let (keys, full, ca) = (reading.keys(), reading.keys_and_token(), reading.ca());
     let records = objects.iter().map(|(reference, fetched)| reading.record(reference, fetched)).collect();
     let fingerprint_of = |keys: &(SecretString, SecretString)| keys_fingerprint(&link.uid, &keys.0, &keys.1);
@@ -136,11 +150,6 @@ pub fn read(
         }
         _ => None,
     };
-    for (_, fetched) in &mut objects {
-        if let Fetched::Found { data, .. } = fetched {
-            data.values_mut().for_each(Zeroize::zeroize);
-        }
-    }
     (inputs, credentials)
 }
 
@@ -155,9 +164,10 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn fetched(&self, kind: InputKind, name: &str) -> &Fetched {
+        static MISSING: Fetched = Fetched::Missing;
         let object =
             self.objects.iter().find(|(reference, _)| reference.kind == kind && reference.name == name);
-        object.map_or(&Fetched::Missing, |(_, fetched)| fetched)
+        object.map_or(&MISSING, |(_, fetched)| fetched)
     }
 
     /// What is in a Secret.

@@ -77,8 +77,8 @@ fn with_ca(fetched: Fetched) -> Case {
     let data = ["publicKey", "privateKey", "linkToken"].map(|key| (key.to_owned(), b"x".to_vec()));
     let keys = Fetched::Found { uid: "5ec7e7".into(), resource_version: "1".into(), data: data.into() };
     let references = case.link.references();
-    let objects = references.into_iter().zip([keys, fetched]).collect();
-    case.inputs = Some(read(&case.link, objects, |_| true).0);
+    let objects: Vec<_> = references.into_iter().zip([keys, fetched]).collect();
+    case.inputs = Some(read(&case.link, &objects, |_| true).0);
     case.link.status = published(case.step());
     case
 }

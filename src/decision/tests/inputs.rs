@@ -24,7 +24,8 @@ fn found(data: Data) -> Fetched {
 fn read_all(link: &Link, fetched: Vec<Fetched>) -> (Inputs, Option<Credentials>) {
     let references: Vec<InputReference> = link.references();
     assert_eq!(references.len(), fetched.len());
-    read(link, references.into_iter().zip(fetched).collect(), |pem| pem.starts_with(b"PEM"))
+    let objects: Vec<_> = references.into_iter().zip(fetched).collect();
+    read(link, &objects, |pem| pem.starts_with(b"PEM"))
 }
 
 /// Reads a link with a single Secret.
@@ -273,4 +274,14 @@ proptest! {
         let shown = format!("{inputs:?} {:?}", credentials.map(|held| (held.public_key, held.link_token)));
         prop_assert!(!shown.contains(&canary));
     }
+}
+
+#[test]
+fn what_was_read_is_overwritten_when_it_is_dropped() {
+    let mut secret = found(data(&[("publicKey", "canary"), ("privateKey", "canary")]));
+    // As its drop does, after which nobody can look.
+    secret.overwrite();
+    let Fetched::Found { data, .. } = &secret else { panic!("it is still there") };
+    assert_eq!(data.len(), 2);
+    assert!(data.values().all(Vec::is_empty), "zeroize empties what it has overwritten: {data:?}");
 }

@@ -68,7 +68,7 @@ fn statuses(case: impl Fn(Case) -> Case, text: &str) -> Vec<(Reason, MigrationLi
         let data = ["publicKey", "privateKey", "linkToken"].map(|key| (key.to_owned(), b"x".to_vec()));
         let keys = Fetched::Found { uid: "u".into(), resource_version: "1".into(), data: data.into() };
         let objects = [keys, fetched].map(|fetched| (references.next().unwrap(), fetched));
-        with_ca.inputs = Some(read(&with_ca.link, objects.into(), |_| true).0);
+        with_ca.inputs = Some(read(&with_ca.link, &objects, |_| true).0);
         all.push((reason, published(with_ca.step())));
     }
     for reason in Reason::ALL.into_iter().filter(|reason| matches!(reason.pace(), Pace::BackOff | Pace::Slow))
@@ -188,7 +188,7 @@ fn nothing_of_a_secret_comes_into_a_status() {
     ] {
         let mut case = link();
         let found = Fetched::Found { uid: "u".into(), resource_version: "1".into(), data: data(&entries) };
-        let (inputs, _) = read(&case.link, vec![(case.reference(), found)], |_| false);
+        let (inputs, _) = read(&case.link, &[(case.reference(), found)], |_| false);
         let usable = inputs.usable.clone();
         case.inputs = Some(inputs);
         let status = match usable {

@@ -88,7 +88,7 @@ impl Case {
             let data = if reference.name == "atlas" { &self.atlas } else { &self.keys };
             (reference, found(data))
         });
-        read(&self.link, objects.collect(), |_| false)
+        read(&self.link, &objects.collect::<Vec<_>>(), |_| false)
     }
 
     fn own_token(&self) -> bool {
