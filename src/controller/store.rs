@@ -62,7 +62,7 @@ impl Store {
     /// Takes in a version of a resource. An older version, one that is known already (our own patch comes back), and one that
     /// differs only in what no decision looks at, say nothing new.
     pub fn apply(&self, link: Link) -> Applied {
-        let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
+        let key = key_of(&link);
         if link.uses_config_map() && !*self.config_maps.borrow() {
             self.config_maps.send_replace(true);
         }
@@ -72,7 +72,7 @@ impl Store {
     /// Takes in the answer to a call of ours. A link that is gone by now stays gone: only the watch brings new ones. Returns
     /// other links that are to be decided again.
     pub fn update(&self, link: Link) -> Vec<Key> {
-        let key = Key { namespace: link.namespace.clone(), name: link.name.clone() };
+        let key = key_of(&link);
         let mut state = self.lock();
         if !state.links.contains_key(&key) {
             return Vec::new();
@@ -125,14 +125,14 @@ impl Store {
     /// The other resource that holds the link's organization: that whose token was accepted first.
     pub fn holder(&self, key: &Key) -> Option<Holder> {
         let holder = self.lock().holder_of(key)?;
-        let itself = (&holder.namespace, &holder.name) == (&key.namespace, &key.name);
-        (!itself).then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
+        (key_of(&holder) != *key)
+            .then(|| Holder { namespace: holder.namespace.clone(), name: holder.name.clone() })
     }
 
     /// Whether it is this link that holds its organization.
     pub fn holds(&self, key: &Key) -> bool {
         let holder = self.lock().holder_of(key);
-        holder.is_some_and(|holder| (&holder.namespace, &holder.name) == (&key.namespace, &key.name))
+        holder.is_some_and(|holder| key_of(&holder) == *key)
     }
 
     /// The links of this one's organization, itself among them, that another copy of the operator may have changed without this

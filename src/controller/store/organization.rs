@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::state::newer;
 use crate::controller::key::Key;
 use crate::decision::Link;
@@ -13,10 +15,10 @@ use crate::decision::Link;
 #[derive(Debug, Default)]
 pub(super) struct Organization {
     /// Who holds it first.
-    links: BTreeSet<Ranked>,
+    links: BTreeSet<Sorted<Rank>>,
     /// Those that no call of this process has brought, the oldest version first. What only the watch told may be older than what the
     /// copy of before wrote; from a call on nobody else writes what it holds.
-    told: BTreeSet<Told>,
+    told: BTreeSet<Sorted<Version>>,
     /// Those with an outcome that is not recorded, although others may write by now.
     pub(super) given_on: BTreeSet<Key>,
 }
@@ -26,46 +28,61 @@ impl Organization {
         self.links.is_empty()
     }
 
-    /// A link that the watch tells of.
-    pub(super) fn insert(&mut self, link: &Arc<Link>) {
-        self.links.insert(Ranked(link.clone()));
-        self.told.insert(Told(link.clone()));
+    /// A link that the watch tells of. Returns whether another resource holds the organization now.
+    pub(super) fn insert(&mut self, link: &Arc<Link>) -> bool {
+        self.changes_holder(|all| {
+            all.links.insert(ranked(link));
+            all.told.insert(told(link));
+        })
     }
 
-    pub(super) fn remove(&mut self, link: &Arc<Link>) {
-        self.links.remove(&Ranked(link.clone()));
-        self.told.remove(&Told(link.clone()));
+    /// A link that is gone. Returns whether it held the organization.
+    pub(super) fn remove(&mut self, link: &Arc<Link>) -> bool {
+        self.changes_holder(|all| {
+            all.links.remove(&ranked(link));
+            all.told.remove(&told(link));
+        })
     }
 
-    /// Another version of a link.
-    pub(super) fn replace(&mut self, before: &Arc<Link>, link: &Arc<Link>) {
-        self.links.remove(&Ranked(before.clone()));
-        self.links.insert(Ranked(link.clone()));
-        if self.told.remove(&Told(before.clone())) {
-            self.told.insert(Told(link.clone()));
-        }
+    /// Another version of a link. Returns whether another resource holds the organization now.
+    pub(super) fn replace(&mut self, before: &Arc<Link>, link: &Arc<Link>) -> bool {
+        self.changes_holder(|all| {
+            all.links.remove(&ranked(before));
+            all.links.insert(ranked(link));
+            if all.told.remove(&told(before)) {
+                all.told.insert(told(link));
+            }
+        })
+    }
+
+    fn changes_holder(&mut self, change: impl FnOnce(&mut Self)) -> bool {
+        let before = self.holder().cloned();
+        change(self);
+        before.as_deref().map(identity) != self.holder().map(|link| identity(link))
     }
 
     /// A call of this process has brought this version.
     pub(super) fn read(&mut self, link: &Arc<Link>) {
-        self.told.remove(&Told(link.clone()));
+        self.told.remove(&told(link));
     }
 
     /// The one that holds it: that whose token was accepted first.
     pub(super) fn holder(&self) -> Option<&Arc<Link>> {
-        self.links.first().map(|ranked| &ranked.0).filter(|link| is_accepted(link))
+        self.links.first().map(|first| &first.link).filter(|link| held_since(link).is_some())
     }
 
     /// All of them.
     pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.links.iter().map(|ranked| &ranked.0)
+        self.links.iter().map(|ranked| &ranked.link)
     }
 
     /// Those that no call of this process has brought, and that are not newer than this version.
     pub(super) fn unread<'a>(&'a self, since: &'a str) -> impl Iterator<Item = &'a Arc<Link>> {
-        let links = self.told.iter().map(|told| &told.0);
-        links
-            .take_while(|link| version(&link.resource_version) <= version(since))
+        let last = version(since);
+        self.told
+            .iter()
+            .take_while(move |told| told.by <= last)
+            .map(|told| &told.link)
             .filter(|link| !newer(&link.resource_version, since))
     }
 }
@@ -75,73 +92,57 @@ pub(super) fn key_of(link: &Link) -> Key {
     Key { namespace: link.namespace.clone(), name: link.name.clone() }
 }
 
-fn is_accepted(link: &Link) -> bool {
-    link.status.link.as_ref().is_some_and(|record| record.held_since.is_some())
+fn held_since(link: &Link) -> Option<Timestamp> {
+    link.status.link.as_ref()?.held_since.as_ref().map(|time| time.0)
 }
 
-/// A link in the order of those that hold the organization; those that were never accepted are the last.
-#[derive(Debug)]
-struct Ranked(Arc<Link>);
+/// Which resource it is. What is not in the cluster yet may have no uid.
+fn identity(link: &Link) -> (&str, &str, &str) {
+    (&link.uid, &link.namespace, &link.name)
+}
 
-impl Ord for Ranked {
+/// The order of those that hold the organization; those that were never accepted are the last.
+type Rank = (bool, Option<Timestamp>, Timestamp);
+
+fn ranked(link: &Arc<Link>) -> Sorted<Rank> {
+    let since = held_since(link);
+    Sorted { by: (since.is_none(), since, link.created), link: link.clone() }
+}
+
+/// The order of versions: the longer number is the larger one.
+type Version = (usize, String);
+
+fn version(version: &str) -> Version {
+    (version.len(), version.to_owned())
+}
+
+fn told(link: &Arc<Link>) -> Sorted<Version> {
+    Sorted { by: version(&link.resource_version), link: link.clone() }
+}
+
+/// A link in an order, and then by which resource it is.
+#[derive(Debug)]
+struct Sorted<T> {
+    by: T,
+    link: Arc<Link>,
+}
+
+impl<T: Ord> Ord for Sorted<T> {
     fn cmp(&self, other: &Self) -> Ordering {
-        let held_since = |link: &Link| link.status.link.as_ref()?.held_since.as_ref().map(|time| time.0);
-        let (this, that) = (&*self.0, &*other.0);
-        let accepted = is_accepted(that).cmp(&is_accepted(this));
-        accepted
-            .then_with(|| held_since(this).cmp(&held_since(that)))
-            .then_with(|| this.created.cmp(&that.created))
-            .then_with(|| same_order(this, that))
+        self.by.cmp(&other.by).then_with(|| identity(&self.link).cmp(&identity(&other.link)))
     }
 }
 
-/// A link in the order of versions.
-#[derive(Debug)]
-struct Told(Arc<Link>);
-
-impl Ord for Told {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let (this, that) = (&*self.0, &*other.0);
-        version(&this.resource_version)
-            .cmp(&version(&that.resource_version))
-            .then_with(|| same_order(this, that))
-    }
-}
-
-/// By uid. What is not in the cluster yet may have none.
-fn same_order(this: &Link, that: &Link) -> Ordering {
-    (&this.uid, &this.namespace, &this.name).cmp(&(&that.uid, &that.namespace, &that.name))
-}
-
-/// The longer number is the larger one.
-fn version(version: &str) -> (usize, &str) {
-    (version.len(), version)
-}
-
-impl PartialOrd for Ranked {
+impl<T: Ord> PartialOrd for Sorted<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Ranked {
+impl<T: Ord> PartialEq for Sorted<T> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Ranked {}
-
-impl PartialOrd for Told {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Told {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Told {}
+impl<T: Ord> Eq for Sorted<T> {}

@@ -50,12 +50,9 @@ impl State {
                 let old = std::mem::replace(&mut known.link, Arc::new(link));
                 if let Some(name) = &known.organization
                     && let Some(organization) = self.organizations.get_mut(name)
+                    && organization.replace(&old, &known.link)
                 {
-                    let holder = organization.holder().cloned();
-                    organization.replace(&old, &known.link);
-                    if !same_resource(holder.as_ref(), organization.holder()) {
-                        changed.push(name.clone());
-                    }
+                    changed.push(name.clone());
                 }
                 (news, before)
             }
@@ -63,13 +60,10 @@ impl State {
                 let before = self.links.get(key).map(|known| known.link.references()).unwrap_or_default();
                 changed.extend(self.leave(key));
                 let known = Known::new(link);
-                if let Some(name) = &known.organization {
-                    let organization = self.organizations.entry(name.clone()).or_default();
-                    let holder = organization.holder().cloned();
-                    organization.insert(&known.link);
-                    if !same_resource(holder.as_ref(), organization.holder()) {
-                        changed.push(name.clone());
-                    }
+                if let Some(name) = &known.organization
+                    && self.organizations.entry(name.clone()).or_default().insert(&known.link)
+                {
+                    changed.push(name.clone());
                 }
                 self.links.insert(key.clone(), known);
                 (true, before)
@@ -125,8 +119,7 @@ impl State {
         let (link, name) = (link.clone(), name.clone());
         self.unlist(&name.0, key);
         let organization = self.organizations.get_mut(&name)?;
-        let held = same_resource(Some(&link), organization.holder());
-        organization.remove(&link);
+        let held = organization.remove(&link);
         organization.given_on.remove(key);
         if organization.is_empty() {
             self.organizations.remove(&name);
@@ -240,16 +233,6 @@ pub(super) fn newer(this: &str, that: &str) -> bool {
     match (this.parse::<u64>(), that.parse::<u64>()) {
         (Ok(this), Ok(that)) => this > that,
         _ => this != that,
-    }
-}
-
-fn same_resource(this: Option<&Arc<Link>>, that: Option<&Arc<Link>>) -> bool {
-    match (this, that) {
-        (Some(this), Some(that)) => {
-            (&this.uid, &this.namespace, &this.name) == (&that.uid, &that.namespace, &that.name)
-        }
-        (None, None) => true,
-        _ => false,
     }
 }
 
