@@ -5,11 +5,11 @@ use std::path::Path;
 use migrationlink_operator::api::MigrationLinkSpec;
 use serde_json::{Value, json};
 
+use crate::documents::{commands, in_namespace, types};
 use crate::generated::install_manifest;
 use crate::installed::installed;
 use crate::support::{Calls, Cloud, ControlPlane, Ledger, ORG_ID, Operator, Tenant, eventually, link_spec};
 use crate::tools::{CHART, NAMESPACE, RELEASE, ROOT, helm, helm_does, kubectl_does};
-use crate::uninstall::{commands, types};
 
 pub const CRD: &str = "migrationlinks.migrationlink.dev";
 
@@ -161,8 +161,8 @@ async fn a_release_for_certain_namespaces_has_no_right_elsewhere() {
     let [install] = &commands("docs/install.md", "### An operator for each team")[..] else {
         panic!("one command")
     };
-    assert!(install.starts_with("helm install links ") && install.contains(" -n payments "), "{install}");
-    let install = install.replace(" -n payments ", &format!(" -n {} ", team.namespace));
+    assert!(install.starts_with("helm install links "), "{install}");
+    let install = in_namespace(install, &team.namespace);
     types(plane, &format!("{install} --set-json '{values}'"));
     let name = "links-migrationlink-operator";
     let operator = installed(&team, &team.namespace, name).await.start().await;

@@ -12,6 +12,7 @@ mod admission;
 mod chart;
 mod compatible;
 mod conform;
+mod documents;
 mod generated;
 mod install;
 mod installed;

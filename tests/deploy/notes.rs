@@ -1,20 +1,15 @@
 //! What helm prints after an installation, and that it can be typed.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
+use crate::documents::{commands, key_files, types};
 use crate::install::{CRD, bare, served};
-use crate::support::{ORG_ID, PRIVATE_KEY, PUBLIC_KEY, Tenant};
-use crate::tools::{CHART, NAMESPACE, RELEASE, helm_command, helm_does, kubectl_does, run};
-use crate::uninstall::{commands, types};
+use crate::support::{ORG_ID, Tenant};
+use crate::tools::{CHART, NAMESPACE, RELEASE, dry_install, helm_does, kubectl_does};
 
 /// The notes of a release with these values.
-pub fn notes(values: &Value) -> String {
-    let args = ["install", RELEASE, CHART, "--dry-run=client", "--namespace", NAMESPACE, "-f", "-"];
-    let output = run(&mut helm_command(&args), &values.to_string());
-    assert!(output.success, "{values}: {}", output.stderr);
-    output.stdout.split_once("NOTES:\n").expect("notes").1.to_owned()
+fn notes(values: &Value) -> String {
+    dry_install(values).split_once("NOTES:\n").expect("notes").1.to_owned()
 }
 
 /// The one line that begins so, with those that continue it.
@@ -95,11 +90,7 @@ async fn what_the_notes_say_can_be_typed() {
     types(&control_plane, &definition);
     assert_eq!(kubectl_does(&control_plane, &labels, ""), applied);
 
-    for (file, content) in
-        [("publicKey", PUBLIC_KEY), ("privateKey", PRIVATE_KEY), ("linkToken", "a-link-token\n")]
-    {
-        fs::write(control_plane.dir().join(file), content).unwrap();
-    }
+    key_files(&control_plane);
     let tenant = Tenant::on(&control_plane).await;
     let typed =
         first_link(&printed).replace("NAMESPACE", &tenant.namespace).replace("ORGANIZATION_ID", ORG_ID);

@@ -2,13 +2,12 @@
 //! - Cloud Manager is the simulator, so its origin is allowed, and the link's `baseUrl` leads there,
 //! - no node runs the pod: what the Deployment says is run here, under its ServiceAccount (see `installed`).
 
-use std::fs;
-
+use crate::documents::{commands, key_files, types};
 use crate::install::{bare, served};
 use crate::installed::installed;
-use crate::support::{ORG_ID, PRIVATE_KEY, PUBLIC_KEY, Tenant};
+use crate::support::{ORG_ID, Tenant};
 use crate::tools::{NAMESPACE, RELEASE};
-use crate::uninstall::{cloud_apart, commands, types};
+use crate::uninstall::cloud_apart;
 
 #[tokio::test]
 async fn the_quick_start_ends_with_a_link_that_is_synced() {
@@ -16,12 +15,7 @@ async fn the_quick_start_ends_with_a_link_that_is_synced() {
     let cloud = cloud_apart();
     let steps = commands("README.md", "## Quick start");
     assert!((2..=5).contains(&steps.len()), "five commands at most: {steps:?}");
-    // The files that the text before the commands asks for.
-    for (file, content) in
-        [("publicKey", PUBLIC_KEY), ("privateKey", PRIVATE_KEY), ("linkToken", "a-link-token\n")]
-    {
-        fs::write(control_plane.dir().join(file), content).unwrap();
-    }
+    key_files(&control_plane);
     let watcher = Tenant::on(&control_plane).await;
     let mut operator = None;
     let (mut installs, mut links) = (0, 0);

@@ -3,11 +3,11 @@
 use migrationlink_operator::api::{CaReference, InputKind, MigrationLinkSpec};
 use serde_json::json;
 
+use crate::documents::{commands, in_namespace, types};
 use crate::install::{bare, served};
 use crate::installed::installed;
 use crate::support::{Cloud, Tenant, link_spec};
 use crate::tools::{NAMESPACE, RELEASE};
-use crate::uninstall::{commands, types};
 
 /// What somebody needs who gives this right: it, and the right to bind roles.
 fn make_owner(tenant: &Tenant<'_>) {
@@ -47,8 +47,7 @@ async fn a_tenant_lets_the_operator_read_its_secrets_and_no_other_tenants() {
         tenant.wait_for_ready("link", "False", "SecretAccessDenied").await;
     }
 
-    assert!(bind.contains(" -n payments "), "{bind}");
-    let bind = bind.replace(" -n payments ", &format!(" -n {} ", payments.namespace));
+    let bind = in_namespace(bind, &payments.namespace);
     types(&control_plane, &format!("{bind} --as owner"));
     payments.annotate_link("link", "migrationlink.dev/reconcile-at", "now").await;
     payments.wait_for_ready("link", "True", "Synced").await;

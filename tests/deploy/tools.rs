@@ -91,7 +91,15 @@ pub fn template(values: &Value, more: &[&str]) -> Output {
     run(&mut helm_command(&args), &values.to_string())
 }
 
-/// The objects that this gives.
+/// What `helm install` would print: the release, its manifest and its notes.
+pub fn dry_install(values: &Value) -> String {
+    let args = ["install", RELEASE, CHART, "--dry-run=client", "--namespace", NAMESPACE, "-f", "-"];
+    let output = run(&mut helm_command(&args), &values.to_string());
+    assert!(output.success, "{values}: {}", output.stderr);
+    output.stdout
+}
+
+/// The objects that [`template`] gives.
 pub fn rendered(values: &Value) -> Vec<Value> {
     let output = template(values, &[]);
     assert!(output.success, "{values}: {}", output.stderr);

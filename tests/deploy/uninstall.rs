@@ -1,31 +1,20 @@
 //! The way out, with the commands of docs/install.md: in its order, and once the operator is gone already.
 
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::sync::mpsc;
-use std::{fs, future, io, thread};
+use std::{future, thread};
 
 use kube::api::ListParams;
 use migrationlink_operator::api::{DeletionPolicy, FINALIZER, MigrationLinkSpec};
 use serde_json::{Value, json};
 use tokio::runtime;
 
+use crate::documents::{commands, types};
 use crate::install::{CRD, bare, helm_installs, served};
 use crate::installed::installed;
-use crate::support::{Cloud, ControlPlane, ORG_ID, Operator, Tenant, link_spec};
-use crate::tools::{NAMESPACE, RELEASE, ROOT, helm_does, tool};
+use crate::support::{Cloud, ORG_ID, Operator, Tenant, link_spec};
+use crate::tools::{NAMESPACE, RELEASE, helm_does};
 
 const SECOND: &str = "5f0d1e2a3b4c5d6e7f805678";
-
-/// The shell block of docs/install.md that follows this heading, one command a paragraph.
-pub fn commands(file: &str, heading: &str) -> Vec<String> {
-    let text = fs::read_to_string(format!("{ROOT}/{file}")).unwrap();
-    let (_, section) =
-        text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{file} has no {heading}"));
-    let (_, block) = section.split_once("```sh\n").expect("a shell block");
-    let (block, _) = block.split_once("```").expect("the end of the block");
-    block.split("\n\n").map(|command| command.trim().to_owned()).collect()
-}
 
 /// A Cloud Manager that answers while the test's own thread waits for a command. It ends with the process.
 pub fn cloud_apart() -> Cloud {
@@ -38,23 +27,6 @@ pub fn cloud_apart() -> Cloud {
         });
     });
     take.recv().expect("Cloud Manager listens")
-}
-
-/// Types a command in a folder that has `deploy` of a clone, with helm where a shell finds it.
-pub fn types(control_plane: &ControlPlane, command: &str) -> String {
-    let linked = symlink(Path::new(ROOT).join("deploy"), control_plane.dir().join("deploy"));
-    assert!(linked.is_ok() || linked.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists));
-    let helm = tool("helm");
-    let home = control_plane.dir().join("helm");
-    let line = format!(
-        "set -e; export PATH='{}':$PATH HELM_CACHE_HOME='{home}' HELM_CONFIG_HOME='{home}' HELM_DATA_HOME='{home}'; cd '{dir}'\n{command}",
-        helm.parent().unwrap().display(),
-        home = home.display(),
-        dir = control_plane.dir().display(),
-    );
-    let output = control_plane.shell(&line);
-    assert!(output.success, "{command}\n{}{}", output.stdout, output.stderr);
-    output.stdout
 }
 
 /// A release with two links that are SYNCED, one of each policy.

@@ -6,15 +6,12 @@ use serde_json::{Value, json};
 
 use crate::conform::{everything, merge};
 use crate::table::settings;
-use crate::tools::{CHART, NAMESPACE, RELEASE, helm_command, only, rendered, run};
+use crate::tools::{dry_install, only, rendered};
 
 /// Manifest and notes of a release with these values.
 fn release(values: &Value) -> String {
-    let args = ["install", RELEASE, CHART, "--dry-run=client", "--namespace", NAMESPACE, "-f", "-"];
-    let output = run(&mut helm_command(&args), &values.to_string());
-    assert!(output.success, "{values}: {}", output.stderr);
     // What stands before has the time in it.
-    output.stdout.split_once("\nHOOKS:").expect("hooks, manifest and notes").1.to_owned()
+    dry_install(values).split_once("\nHOOKS:").expect("hooks, manifest and notes").1.to_owned()
 }
 
 /// The value at this path, and nothing else.
