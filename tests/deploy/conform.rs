@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
+use tokio::sync::OnceCell;
 
 use crate::support::{ControlPlane, Output, eventually};
 use crate::tools::{ROOT, kubectl_does, run, template, tool};
@@ -29,7 +29,7 @@ const GROUPS: [&str; 8] = [
 ];
 
 /// Installs the CustomResourceDefinition of the ServiceMonitor, as a cluster with the Prometheus operator has it.
-pub fn serve_service_monitors(control_plane: &ControlPlane) {
+fn serve_service_monitors(control_plane: &ControlPlane) {
     let go = |args: &[&str]| {
         let dir = format!("{ROOT}/tests/deploy/prometheus-operator");
         let output = Command::new("go").args(args).current_dir(dir).env("GOWORK", "off").output();
@@ -45,11 +45,15 @@ pub fn serve_service_monitors(control_plane: &ControlPlane) {
     kubectl_does(control_plane, &["wait", "--for=condition=Established", "-f", file.to_str().unwrap()], "");
 }
 
-/// The folder with a schema file for each kind.
-async fn schemas() -> PathBuf {
-    static SERVED: OnceLock<()> = OnceLock::new();
+/// The folder with a schema file for each kind. It is written once: what one test reads no other may be writing.
+async fn schemas() -> &'static Path {
+    static FOLDER: OnceCell<PathBuf> = OnceCell::const_new();
+    FOLDER.get_or_init(obtained_schemas).await
+}
+
+async fn obtained_schemas() -> PathBuf {
     let control_plane = ControlPlane::shared();
-    SERVED.get_or_init(|| serve_service_monitors(control_plane));
+    serve_service_monitors(control_plane);
     let folder = control_plane.dir().join("schemas");
     fs::create_dir_all(&folder).unwrap();
     for group in GROUPS {
@@ -226,7 +230,7 @@ async fn every_combination_is_valid_by_the_schemas_of_the_api_server() {
         all += &output.stdout;
         all += "\n---\n";
     }
-    let output = conform(&folder, &all);
+    let output = conform(folder, &all);
     let failed =
         output.stdout.lines().filter(|line| !line.contains(" is valid")).collect::<Vec<_>>().join("\n");
     assert!(
@@ -263,7 +267,7 @@ async fn the_other_manifests_are_valid_by_the_same_schemas() {
         "kustomize/namespaced/operator.yaml",
     ] {
         let manifests = fs::read_to_string(format!("{ROOT}/deploy/{file}")).unwrap();
-        let output = conform(&folder, &manifests);
+        let output = conform(folder, &manifests);
         assert!(
             output.success && output.stdout.contains("Skipped: 0"),
             "{file}: {}{}",
@@ -287,7 +291,7 @@ async fn a_typing_mistake_is_found_in_every_kind_of_schema() {
         ("replicas: 1", "replicas: one"),
     ] {
         assert!(good.contains(right), "{right}");
-        let output = conform(&folder, &good.replace(right, wrong));
+        let output = conform(folder, &good.replace(right, wrong));
         assert!(
             !output.success && output.stdout.contains("Invalid: 1, Errors: 0"),
             "{wrong}: {}",
@@ -299,7 +303,7 @@ async fn a_typing_mistake_is_found_in_every_kind_of_schema() {
             .to_string()
     };
     let spec = json!({"orgId": "5f0d1e2a3b4c5d6e7f801234", "secretRef": {"name": "keys"}});
-    assert!(conform(&folder, &link(spec)).success);
+    assert!(conform(folder, &link(spec)).success);
     let spec = json!({"orgId": "5f0d1e2a3b4c5d6e7f801234", "secretref": {"name": "keys"}});
-    assert!(!conform(&folder, &link(spec)).success);
+    assert!(!conform(folder, &link(spec)).success);
 }
