@@ -86,8 +86,7 @@ impl<'a> Beside<'a> {
             // Ten a second are enough to meet whatever there is, and leave the machine to the others.
             sleep(Duration::from_millis(100)).await;
         }
-        times.sort();
-        Times(times)
+        Times::of(times)
     }
 
     fn compare(&self, what: &str, times: &Times) {
@@ -119,8 +118,7 @@ impl<'a> Beside<'a> {
             self.checks += 1;
             times.push(check(self.tenant, &self.checks.to_string()).await);
         }
-        times.sort();
-        Times(times)
+        Times::of(times)
     }
 }
 
@@ -142,11 +140,14 @@ async fn check(tenant: &Tenant<'_>, wish: &str) -> Duration {
 }
 
 impl Times {
-    /// These, and more.
-    pub fn and(self, more: Self) -> Self {
-        let mut times = [self.0, more.0].concat();
+    fn of(mut times: Vec<Duration>) -> Self {
         times.sort();
         Self(times)
+    }
+
+    /// These, and more.
+    pub fn and(self, more: Self) -> Self {
+        Self::of([self.0, more.0].concat())
     }
 
     pub fn median(&self) -> Duration {
@@ -176,6 +177,11 @@ impl Memory {
             line.trim().trim_end_matches(" kB").parse().expect("a number")
         };
         Self { now: field("VmRSS:"), most: field("VmHWM:") }
+    }
+
+    /// The most that it has had, in MiB.
+    pub fn most_mib(self) -> usize {
+        self.most / 1024
     }
 }
 

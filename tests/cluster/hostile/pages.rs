@@ -1,7 +1,6 @@
 //! Objects with as much metadata as they may have: a page of their list is more than the operator has memory.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use http::Request;
 use k8s_openapi::api::core::v1::Secret;
@@ -12,7 +11,7 @@ use migrationlink_operator::api::MigrationLink;
 use super::measure::{Beside, Memory};
 use super::tells_nothing;
 use crate::pacing::THOUSANDS;
-use crate::support::{Operator, World, org_id, spec};
+use crate::support::{World, org_id, spec};
 
 /// As many as a page has.
 const OBJECTS: usize = 50;
@@ -62,12 +61,6 @@ async fn size(world: &World, kind: &str, name: &str) -> usize {
     world.tenant.client.request_text(request).await.expect("the object").len()
 }
 
-fn most_mib(operator: &Operator<'_>) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", operator.pid())).expect("the operator runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the operator runs");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") / 1024
-}
-
 #[tokio::test]
 async fn lists_of_objects_with_much_metadata_take_little_memory() {
     // The API server has much to write, and others are measured.
@@ -93,7 +86,7 @@ async fn lists_of_objects_with_much_metadata_take_little_memory() {
     measured.is_as_quick("beside large objects", 3).await;
     let lists = ["secrets", "migrationlinks"].map(|kind| operator.requests().count("list", kind));
     println!("lists of Secrets and links: {lists:?}");
-    let most = most_mib(&operator);
+    let most = Memory::of(&operator).most_mib();
     assert!(most <= MOST_MIB, "{most} MiB, not {MOST_MIB}");
     measured.is_unharmed(MOST_MIB).await;
     tells_nothing(&world, &operator, &["neighbour"], "json").await;
