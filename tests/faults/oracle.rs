@@ -27,7 +27,10 @@ pub enum Moment {
 }
 
 /// Whoever writes holds the lease, at both moments.
-pub fn may_write(world: &World, life: &Life, moment: Moment) {
+pub fn may_write(world: &World, life: &Life, kind: Kind, moment: Moment) {
+    if !kind.is_write() {
+        return;
+    }
     let lease = world.api.object("leases", "system", "operator");
     let holder = lease.as_ref().and_then(|lease| lease["spec"]["holderIdentity"].as_str());
     if holder != Some(&life.name) {
@@ -70,9 +73,7 @@ pub fn note_token(world: &World) {
 
 /// Lets the API server answer, and looks at what a write of a status has changed.
 pub fn serve(world: &World, life: &Life, request: &Request<Bytes>, kind: Kind) -> Response<Answer> {
-    if matches!(kind, Kind::Status | Kind::Finalizer) {
-        may_write(world, life, Moment::Effect);
-    }
+    may_write(world, life, kind, Moment::Effect);
     if kind != Kind::Status {
         return world.api.serve(request);
     }

@@ -36,12 +36,8 @@ impl Way {
     async fn cross(&self, request: Request) -> Sent {
         let (world, life) = (&self.world, &self.life);
         life.gone().await;
-        let kind = match (request.headers.contains_key("authorization"), &request.method) {
-            (false, _) => Kind::Challenge,
-            (true, &Method::POST) => Kind::Post,
-            (true, &Method::DELETE) => Kind::Delete,
-            _ => Kind::Poll,
-        };
+        let kind = kind(&request);
+        oracle::may_write(world, life, kind, Moment::Sent);
         let (crossing, point) = world.border.cross(kind);
         tracing::debug!(target: "border", "{} sends {crossing}{}", life.name, point.map_or_else(String::new, |p| format!(", which meets {p}")));
         oracle::may_call(world);
@@ -120,9 +116,6 @@ struct Posting(Option<Border>);
 
 impl Posting {
     fn begin(world: &World, life: &Arc<Life>, kind: Kind) -> Self {
-        if matches!(kind, Kind::Post | Kind::Delete) {
-            oracle::may_write(world, life, Moment::Sent);
-        }
         let posts = kind == Kind::Post;
         if posts {
             world.border.posts_now(life);
@@ -139,6 +132,15 @@ impl Drop for Posting {
     }
 }
 
+fn kind(request: &Request) -> Kind {
+    match (request.headers.contains_key("authorization"), &request.method) {
+        (false, _) => Kind::Challenge,
+        (true, &Method::POST) => Kind::Post,
+        (true, &Method::DELETE) => Kind::Delete,
+        _ => Kind::Poll,
+    }
+}
+
 fn without_credentials(mut request: Request) -> Request {
     request.headers.remove("authorization");
     request
@@ -146,10 +148,7 @@ fn without_credentials(mut request: Request) -> Request {
 
 async fn exchange(world: &World, life: &Life, request: Request) -> Response {
     let posts = request.method == Method::POST;
-    let authorized = request.headers.contains_key("authorization");
-    if authorized && matches!(request.method, Method::POST | Method::DELETE) {
-        oracle::may_write(world, life, Moment::Effect);
-    }
+    oracle::may_write(world, life, kind(&request), Moment::Effect);
     let mut sent = http::Request::builder().method(request.method).uri(request.url.path());
     for (name, value) in &request.headers {
         sent = sent.header(name, value);

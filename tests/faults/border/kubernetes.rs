@@ -35,9 +35,7 @@ pub fn client(world: &World, life: &Arc<Life>) -> Client {
 async fn cross(world: &World, life: &Arc<Life>, request: Request<Bytes>) -> io::Result<Response<Passed>> {
     life.gone().await;
     let kind = kind(&request);
-    if matches!(kind, Kind::Status | Kind::Finalizer) {
-        oracle::may_write(world, life, Moment::Sent);
-    }
+    oracle::may_write(world, life, kind, Moment::Sent);
     oracle::sends(world, &request);
     let (crossing, point) = world.border.cross(kind);
     tracing::debug!(target: "border", "{} sends {crossing}{}", life.name, told(point.as_ref()));

@@ -233,6 +233,11 @@ impl Kind {
         matches!(self, Self::Challenge | Self::Post | Self::Poll | Self::Delete)
     }
 
+    /// Whether it is only for who holds the lease.
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::Status | Self::Finalizer | Self::Post | Self::Delete)
+    }
+
     /// Everything that can go wrong with such a request. Left out is what no server does, answers that are lies: a 404 that says
     /// that an object is gone which is there, or that there is no link.
     pub fn faults(self) -> Vec<(Phase, Fault)> {
