@@ -209,6 +209,7 @@ fn extra_roots(config: &Config) -> Result<Vec<Vec<u8>>, RunError> {
 
 fn pacing(config: &Config) -> Pacing {
     Pacing {
+        concurrency: usize::from(config.concurrency),
         origin_concurrency: usize::from(config.origin_concurrency),
         api_rate: config.api_rate,
         origin_rate: config.origin_rate,

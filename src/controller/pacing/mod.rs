@@ -28,6 +28,8 @@ use state::State;
 /// What the administrator set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pacing {
+    /// Links worked on at the same time: more calls than that there cannot be.
+    pub concurrency: usize,
     /// Calls to one origin at the same time.
     pub origin_concurrency: usize,
     /// Calls with one credential.
@@ -154,7 +156,7 @@ impl Pacer {
 
     /// The link is gone, or wants to call no more: a place that was kept for it goes to the next.
     pub fn forget(&self, key: &Key, now: Instant) {
-        self.with(now, |state| state.withdraw(key, now));
+        self.with(now, |state| state.forget(key, now));
     }
 
     /// Wakes the links whose turn has come, for ever.

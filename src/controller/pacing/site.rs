@@ -92,8 +92,14 @@ impl Site {
         self.list(whose, now);
     }
 
-    /// The links whose turn has come; their places are reserved.
-    pub(super) fn call(&mut self, now: Instant) -> Vec<Call> {
+    /// The places that calls have, or that are kept for them.
+    pub(super) fn in_use(&self) -> usize {
+        self.gate.in_use()
+    }
+
+    /// The links whose turn has come; their places are reserved, of which there may be `share` in all.
+    pub(super) fn call(&mut self, share: usize, now: Instant) -> Vec<Call> {
+        self.gate.set_share(share);
         while let Some(&(at, whose)) = self.timers.first()
             && at <= now
         {

@@ -79,7 +79,7 @@ impl State {
         let site = self.sites.entry(origin.clone()).or_insert_with(|| Site::new(&self.pacing));
         site.enter(&self.pacing, whose, place, key.clone(), now);
         self.links.insert(key.clone(), Waiting { origin: origin.clone(), whose, place, called: None });
-        self.call(origin, now);
+        self.call(now);
         if self.is_called(key, origin, whose) {
             // It knows by itself.
             self.woken.retain(|(woken, _)| woken != key);
@@ -134,13 +134,19 @@ impl State {
         } else if limited {
             self.tell(origin, Some(whose));
         }
-        self.call(origin, now);
+        self.call(now);
         breaker
+    }
+
+    /// Takes a link out of its row for good; what was kept for it goes to the next.
+    pub(super) fn forget(&mut self, key: &Key, now: Instant) {
+        self.withdraw(key, now);
+        self.call(now);
     }
 
     /// Takes a link out of its row, and gives back what was kept for it; nobody is called for that yet. The place that
     /// it had.
-    pub(super) fn withdraw(&mut self, key: &Key, now: Instant) -> Option<Place> {
+    fn withdraw(&mut self, key: &Key, now: Instant) -> Option<Place> {
         let waiting = self.unlink(key)?;
         let site = self.sites.get_mut(&waiting.origin)?;
         match waiting.called {
@@ -162,9 +168,7 @@ impl State {
                 self.woken.push((key, place.urgency));
             }
         }
-        for origin in self.sites.keys().cloned().collect::<Vec<_>>() {
-            self.call(&origin, now);
-        }
+        self.call(now);
         self.alarm = self.next(now);
         std::mem::take(&mut self.woken)
     }
@@ -225,16 +229,20 @@ impl State {
         self.woken.extend(concerned.into_values().map(|(key, urgency)| (key.clone(), urgency)));
     }
 
-    /// Calls the links whose turn has come.
-    fn call(&mut self, origin: &Origin, now: Instant) {
-        let Some(site) = self.sites.get_mut(origin) else { return };
-        for call in site.call(now) {
-            if let Some(waiting) = self.links.get_mut(&call.key) {
-                let lapse = now + KEPT;
-                waiting.called = Some((call.tickets, lapse));
-                self.called.insert((lapse, waiting.place.arrival), call.key.clone());
-                self.woken.push((call.key, waiting.place.urgency));
+    /// Calls the links whose turn has come, at every origin: what one has given back another may need.
+    fn call(&mut self, now: Instant) {
+        let mut in_use: usize = self.sites.values().map(Site::in_use).sum();
+        for site in self.sites.values_mut() {
+            let others = in_use - site.in_use();
+            for call in site.call(share(self.pacing.concurrency, others), now) {
+                if let Some(waiting) = self.links.get_mut(&call.key) {
+                    let lapse = now + KEPT;
+                    waiting.called = Some((call.tickets, lapse));
+                    self.called.insert((lapse, waiting.place.arrival), call.key.clone());
+                    self.woken.push((call.key, waiting.place.urgency));
+                }
             }
+            in_use = others + site.in_use();
         }
     }
 
@@ -242,5 +250,15 @@ impl State {
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
         (self.links.len(), self.sites.values().map(Site::credentials).sum())
+    }
+}
+
+/// The most places of an origin where the others have so many: half of what they leave, so that whoever comes next finds some,
+/// however many origins take a call and never answer (the "dynamic threshold" of switches, Choudhury and Hahne, 1998). An origin
+/// that is alone may have all.
+fn share(concurrency: usize, others: usize) -> usize {
+    match others {
+        0 => usize::MAX,
+        others => concurrency.saturating_sub(others).div_ceil(2).max(1),
     }
 }

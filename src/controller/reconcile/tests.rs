@@ -62,8 +62,12 @@ impl World {
         };
         let client = kube::Client::new(service, "default");
         let store = Arc::new(Store::default());
-        let pacer =
-            Pacer::new(Pacing { origin_concurrency: 32, api_rate: Rate::OFF, origin_rate: Rate::OFF });
+        let pacer = Pacer::new(Pacing {
+            concurrency: 64,
+            origin_concurrency: 32,
+            api_rate: Rate::OFF,
+            origin_rate: Rate::OFF,
+        });
         let metrics = Arc::new(Metrics::new(store.clone(), pacer.clone()));
         let claim = Claim::always();
         let context = Context {

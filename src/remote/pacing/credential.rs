@@ -73,7 +73,7 @@ impl CredentialGate {
 
     /// When there will be nothing to remember, if nobody uses it until then. None while there are calls.
     pub fn forgettable_at(&self, now: Instant) -> Option<Instant> {
-        if !self.gate.is_empty() {
+        if self.gate.in_use() > 0 {
             return None;
         }
         let full = self.gate.full_at(now);

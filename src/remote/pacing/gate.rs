@@ -14,6 +14,8 @@ pub(super) struct Gate {
     bucket: Bucket,
     /// The most calls at once.
     limit: usize,
+    /// The same, as long as others need the rest.
+    share: usize,
     flow: Flow,
     /// Counts how often the gate was shut or opened; what was reserved before counts no longer.
     era: u64,
@@ -51,6 +53,7 @@ impl Gate {
         Self {
             bucket: Bucket::new(rate),
             limit: limit.max(1),
+            share: usize::MAX,
             flow: Flow::Open,
             era: 0,
             reserved: 0,
@@ -66,7 +69,7 @@ impl Gate {
             Flow::Shut { probing: true, .. } => return Free::Later,
             Flow::Shut { until, probing: false } => (self.limit, until),
         };
-        if self.reserved + self.in_flight >= most {
+        if self.in_use() >= most.min(self.share) {
             return Free::Later;
         }
         match self.bucket.free_at(self.reserved, now).map(|at| at.max(from)) {
@@ -149,9 +152,14 @@ impl Gate {
         }
     }
 
-    /// Whether nobody has a place in it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.reserved + self.in_flight == 0
+    /// The places that calls have, or that are reserved.
+    pub(super) fn in_use(&self) -> usize {
+        self.reserved + self.in_flight
+    }
+
+    /// From now on no place is reserved beyond so many, whatever the limit is.
+    pub(super) fn set_share(&mut self, share: usize) {
+        self.share = share;
     }
 
     /// When its bucket is full.

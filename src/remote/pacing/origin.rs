@@ -54,6 +54,16 @@ impl OriginGate {
         self.gate.free(now)
     }
 
+    /// The places that calls have, or that are reserved.
+    pub fn in_use(&self) -> usize {
+        self.gate.in_use()
+    }
+
+    /// From now on no place is reserved beyond so many, whatever the limit is: other origins need them.
+    pub fn set_share(&mut self, share: usize) {
+        self.gate.set_share(share);
+    }
+
     /// Reserves the place of a call. Only where [`OriginGate::free`] says so.
     pub fn reserve(&mut self) -> Ticket {
         self.gate.reserve()

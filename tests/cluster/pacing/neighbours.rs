@@ -62,14 +62,20 @@ async fn a_slow_origin_holds_up_no_link_of_another() {
     assert_eq!(written, OTHERS, "nothing is said of those that wait");
 }
 
+/// Two origins would have all places if each took as many as it may alone.
 #[tokio::test]
-async fn an_exchange_that_hangs_holds_up_no_link_of_another_origin() {
-    let (tenant, silent) = (tenant().await, cloud().await);
-    let good = cloud().await;
-    silent.simulator.script(Behaviour::new(Answer::Hang));
-    let operator = operator(&tenant, &[&silent, &good]).start().await;
+async fn exchanges_that_hang_at_two_origins_hold_up_no_link_of_a_third() {
+    let (tenant, good) = (tenant().await, cloud().await);
+    let (silent, mute) = (cloud().await, cloud().await);
+    for cloud in [&silent, &mute] {
+        cloud.simulator.script(Behaviour::new(Answer::Hang));
+    }
+    let operator = operator(&tenant, &[&silent, &mute, &good]).start().await;
     create_links(&tenant, (0..STUCK).map(|n| (format!("silent-{n}"), another(&silent, n)))).await;
     wait_until_under_way(&operator, AT_ONE_ORIGIN).await;
+    create_links(&tenant, (0..STUCK).map(|n| (format!("mute-{n}"), another(&mute, STUCK + n)))).await;
+    // Half of what the first has left.
+    wait_until_under_way(&operator, AT_ONE_ORIGIN + AT_ONE_ORIGIN / 2).await;
     others_are_prompt(&tenant, &good).await;
 }
 

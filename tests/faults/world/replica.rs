@@ -91,7 +91,8 @@ async fn process(
     stopped: impl Future<Output = ()>,
 ) -> Result<(), EndedEarly> {
     let store = Arc::new(Store::default());
-    let pacing = Pacing { origin_concurrency: 32, api_rate: Rate::OFF, origin_rate: Rate::OFF };
+    let pacing =
+        Pacing { concurrency: 64, origin_concurrency: 32, api_rate: Rate::OFF, origin_rate: Rate::OFF };
     let pacer = Pacer::with_jitter(pacing, clock::half);
     let metrics = Arc::new(Metrics::new(store.clone(), pacer.clone()));
     let client = kubernetes::client(world, life);

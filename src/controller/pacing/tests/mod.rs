@@ -3,6 +3,7 @@
 mod crowd;
 mod links;
 mod properties;
+mod shares;
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use super::*;
 use crate::remote::{ApiKeys, CredentialIds};
 
 /// No rates, and four calls to an origin at once.
-const FOUR: Pacing = Pacing { origin_concurrency: 4, api_rate: Rate::OFF, origin_rate: Rate::OFF };
+const FOUR: Pacing =
+    Pacing { concurrency: 64, origin_concurrency: 4, api_rate: Rate::OFF, origin_rate: Rate::OFF };
 
 fn pacer(pacing: Pacing) -> Pacer {
     Pacer::with_jitter(pacing, || 1.0)

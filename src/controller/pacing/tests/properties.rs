@@ -40,11 +40,14 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn pacing() -> impl Strategy<Value = Pacing> {
     let rate = || prop_oneof![Just("0"), Just("3/s"), Just("90/m")].prop_map(rate);
-    (1usize..5, rate(), rate()).prop_map(|(origin_concurrency, api_rate, origin_rate)| Pacing {
-        origin_concurrency,
-        api_rate,
-        origin_rate,
-    })
+    (1usize..9, 1usize..5, rate(), rate()).prop_map(
+        |(concurrency, origin_concurrency, api_rate, origin_rate)| Pacing {
+            concurrency,
+            origin_concurrency,
+            api_rate,
+            origin_rate,
+        },
+    )
 }
 
 /// Twelve links of three credentials at two origins.
