@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::{fs, io};
 
-use crate::support::{ControlPlane, PRIVATE_KEY, PUBLIC_KEY};
+use crate::support::{ControlPlane, Output, PRIVATE_KEY, PUBLIC_KEY};
 use crate::tools::{ROOT, tool};
 
 /// The shell block of a document that follows this heading, one command a paragraph.
@@ -34,6 +34,13 @@ pub fn key_files(control_plane: &ControlPlane) {
 
 /// Types a command in a folder that has `deploy` of a clone, with helm where a shell finds it.
 pub fn types(control_plane: &ControlPlane, command: &str) -> String {
+    let output = try_to_type(control_plane, command);
+    assert!(output.success, "{command}\n{}{}", output.stdout, output.stderr);
+    output.stdout
+}
+
+/// The same where it may be refused.
+pub fn try_to_type(control_plane: &ControlPlane, command: &str) -> Output {
     let linked = symlink(Path::new(ROOT).join("deploy"), control_plane.dir().join("deploy"));
     assert!(linked.is_ok() || linked.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists));
     let helm = tool("helm");
@@ -44,7 +51,5 @@ pub fn types(control_plane: &ControlPlane, command: &str) -> String {
         home = home.display(),
         dir = control_plane.dir().display(),
     );
-    let output = control_plane.shell(&line);
-    assert!(output.success, "{command}\n{}{}", output.stdout, output.stderr);
-    output.stdout
+    control_plane.shell(&line)
 }

@@ -23,6 +23,7 @@ mod secrets;
 #[allow(dead_code, unused_imports, reason = "shared with tests/cluster")]
 mod support;
 mod table;
+mod team;
 mod tools;
 mod uninstall;
 mod upgrade;
