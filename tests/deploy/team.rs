@@ -14,7 +14,7 @@ const TEAM: &str = "payments-team";
 fn make_admin(tenant: &Tenant<'_>) {
     for part in ["view", "edit", "admin"] {
         let role = format!("--clusterrole=system:aggregate-to-{part}");
-        let group = format!("--group={}", TEAM);
+        let group = format!("--group={TEAM}");
         let made = tenant.kubectl(&["create", "rolebinding", part, &role, &group], "");
         assert!(made.success, "{}", made.stderr);
     }
