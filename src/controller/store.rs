@@ -5,6 +5,7 @@
 //! sees its own writes, and a watch event that only brings them back changes nothing.
 
 mod organization;
+mod stalled;
 mod state;
 
 use std::collections::HashSet;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 
 use super::key::Key;
 use super::slots::OrganizationKey;
-use crate::api::{ConditionType, Conditions, InputKind, Reason};
+use crate::api::{ConditionType, Conditions, InputKind};
 use crate::decision::{Attempt, Holder, InputReference, Link, Memory, Nudge, Version, stalled_by};
 use crate::endpoint::Origin;
 use crate::metrics;
@@ -160,28 +161,13 @@ impl Store {
     /// same keys have a reason to try, once for each reason. Returns them.
     pub fn nudge(&self, origin: &Origin, credential: CredentialId) -> Vec<Key> {
         let mut state = self.lock();
-        let state = &mut *state;
-        let mut nudged = Vec::new();
-        for key in state.stalled.get(origin).into_iter().flatten() {
-            let Some(known) = state.links.get_mut(key) else { continue };
-            let Some(reason) = stalled_by(&known.link.status) else { continue };
-            let concerned = match reason {
-                Reason::Unauthorized | Reason::AccessListDenied | Reason::Forbidden => {
-                    known.credential == Some(credential)
-                }
-                Reason::TlsVerificationFailed
-                | Reason::EndpointUnavailable
-                | Reason::UnexpectedResponse
-                | Reason::ServiceUpgrading => true,
-                _ => false,
-            };
-            let spent = matches!(known.memory.nudge, Some(Nudge::Due(before) | Nudge::Spent(before)) if before == reason);
-            if concerned && !spent {
-                known.memory.nudge = Some(Nudge::Due(reason));
-                nudged.push(key.clone());
+        let nudged = state.stalled.take(origin, credential);
+        for key in &nudged {
+            if let Some(known) = state.links.get_mut(key) {
+                known.memory.nudge = stalled_by(&known.link.status).map(Nudge::Due);
             }
         }
-        nudged
+        nudged.into_iter().collect()
     }
 
     /// Returns as soon as a link refers to a ConfigMap.
@@ -197,8 +183,10 @@ impl Store {
 
     /// Changes what is remembered of a link, if it is still the same resource.
     pub fn remember(&self, key: &Key, uid: &str, change: impl FnOnce(&mut Known)) {
-        if let Some(known) = self.lock().links.get_mut(key).filter(|known| known.link.uid == uid) {
+        let mut state = self.lock();
+        if let Some(known) = state.links.get_mut(key).filter(|known| known.link.uid == uid) {
             change(known);
+            state.note_stalled(key);
         }
     }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::organization::{Organization, key_of};
+use super::stalled::{Stalled, awaited};
 use super::{Applied, Known};
 use crate::api::Reason;
 use crate::controller::key::Key;
 use crate::controller::slots::OrganizationKey;
-use crate::decision::{Attempt, Call, CallFailure, InputReference, Link, Outcome, Version, stalled_by};
-use crate::endpoint::Origin;
+use crate::decision::{Attempt, Call, CallFailure, InputReference, Link, Outcome, Version};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -17,8 +17,8 @@ pub(super) struct State {
     pub(super) inputs: HashMap<Input, Referred>,
     /// The links of each organization.
     pub(super) organizations: HashMap<Arc<OrganizationKey>, Organization>,
-    /// The links of each origin that wait for a person.
-    pub(super) stalled: HashMap<Origin, BTreeSet<Key>>,
+    /// The links that wait for a person.
+    pub(super) stalled: Stalled,
     /// Uids of links that the API server said are gone, until the watch tells it, too: a late event brings none back.
     pub(super) gone: HashMap<Key, String>,
 }
@@ -75,25 +75,9 @@ impl State {
     }
 
     /// Keeps the list of those that wait for a person.
-    fn note_stalled(&mut self, key: &Key) {
-        let Some(known) = self.links.get(key) else { return };
-        let Some(organization) = &known.organization else { return };
-        if stalled_by(&known.link.status).is_some() {
-            self.stalled.entry(organization.0.clone()).or_default().insert(key.clone());
-        } else {
-            let organization = organization.clone();
-            self.unlist(&organization.0, key);
-        }
-    }
-
-    /// Takes a link out of the list of those that wait for a person.
-    fn unlist(&mut self, origin: &Origin, key: &Key) {
-        if let Some(stalled) = self.stalled.get_mut(origin)
-            && stalled.remove(key)
-            && stalled.is_empty()
-        {
-            self.stalled.remove(origin);
-        }
+    pub(super) fn note_stalled(&mut self, key: &Key) {
+        let success = self.links.get(key).and_then(awaited);
+        self.stalled.note(key, success);
     }
 
     /// The link that holds this one's organization.
@@ -117,7 +101,7 @@ impl State {
     fn leave(&mut self, key: &Key) -> Option<Arc<OrganizationKey>> {
         let Known { link, organization: Some(name), .. } = self.links.get(key)? else { return None };
         let (link, name) = (link.clone(), name.clone());
-        self.unlist(&name.0, key);
+        self.stalled.note(key, None);
         let organization = self.organizations.get_mut(&name)?;
         let held = organization.remove(&link);
         organization.given_on.remove(key);

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::api::{
-    DeletionPolicy, DriftPolicy, InputKind, LinkRecord, MigrationLink, MigrationLinkSpec, SecretReference,
+    DeletionPolicy, DriftPolicy, InputKind, LinkRecord, MigrationLink, MigrationLinkSpec, Reason,
+    SecretReference,
 };
 use crate::remote::{ApiKeys, CredentialIds};
 
@@ -290,11 +291,40 @@ fn a_success_gives_those_a_reason_that_wait_because_of_the_same_keys_or_origin()
     assert_eq!(nudge("a"), [""; 0]);
     store.apply(stalled("tls", 2, Some(Reason::Unauthorized)));
     assert_eq!(nudge("a"), ["tls"], "another reason");
+    store.remember(&key("others"), "others", |known| known.memory = Memory::default());
+    assert_eq!(nudge("b"), ["others"], "it is not remembered that it had one");
+    store.remember(&key("others"), "others", |known| {
+        known.memory = Memory::default();
+        known.credential = Some(credential("a"));
+    });
+    assert_eq!((nudge("b"), nudge("a")), (vec![], vec!["others".to_owned()]), "it has other keys by now");
     for name in ["tls", "list", "others"] {
         store.apply(stalled(name, 3, None));
     }
     store.remove(&key("token"), "token");
     assert!(store.lock().stalled.is_empty());
+}
+
+/// This takes some hundredths of a second, and took a minute.
+#[test]
+fn a_success_costs_the_same_however_many_wait_for_other_keys() {
+    const CROWD: usize = 10_000;
+    let ids = CredentialIds::default();
+    let origin: Origin = "https://cloud.mongodb.com".parse().unwrap();
+    let credential =
+        |public: &str| ids.of(&origin, &ApiKeys { public: public.into(), private: "private".into() });
+    let store = Store::default();
+    for n in 0..CROWD {
+        store.apply(stalled(&n.to_string(), 1, Some(Reason::Unauthorized)));
+        let key = Key { namespace: "n".into(), name: n.to_string() };
+        store.remember(&key, &n.to_string(), |known| known.credential = Some(credential("refused")));
+    }
+    let begin = Instant::now();
+    for _ in 0..CROWD {
+        assert_eq!(store.nudge(&origin, credential("good")), []);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(store.nudge(&origin, credential("refused")).len(), CROWD);
 }
 
 const NAMESPACE: &str = "n";
