@@ -17,6 +17,7 @@ mod generated;
 mod install;
 mod installed;
 mod notes;
+mod previous;
 mod quickstart;
 mod secrets;
 #[path = "../cluster/support/mod.rs"]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::compatible::what_breaks;
 use crate::install::{helm_installs, link, served};
 use crate::installed::installed;
-use crate::support::{Cloud, ControlPlane, Ledger, Operator, Tenant, eventually, link_spec};
+use crate::support::{Calls, Cloud, ControlPlane, Ledger, Operator, Tenant, eventually, link_spec};
 use crate::tools::{NAMESPACE, RELEASE, ROOT, kubectl_does};
 
 /// The CustomResourceDefinition of each release, oldest first: `tests/deploy/released/VERSION.yaml`.
@@ -87,7 +87,7 @@ async fn serves(control_plane: &ControlPlane, next: bool) {
 }
 
 /// The links without what the API server counts.
-fn kept(control_plane: &ControlPlane) -> Value {
+pub fn kept(control_plane: &ControlPlane) -> Value {
     let list = kubectl_does(control_plane, &["get", "migrationlinks", "-A", "-o", "json"], "");
     let mut list: Value = serde_json::from_str(&list).unwrap();
     for link in list["items"].as_array_mut().unwrap() {
@@ -100,9 +100,11 @@ fn kept(control_plane: &ControlPlane) -> Value {
 
 /// A new process, as the Deployment of a new version makes it, and it asks for nothing.
 async fn restarted<'a>(tenant: &'a Tenant<'a>, cloud: &'a Cloud, operator: &mut Operator<'a>) {
+    cloud.simulator.clear_journal();
     assert_eq!(operator.stop().await, Some(0));
     *operator = installed(tenant, NAMESPACE, RELEASE).await.start().await;
     operator.wait_until_it_leads().await;
+    assert_eq!(cloud.calls(), Calls::default());
     Ledger::open(operator, cloud).expect_nothing().await;
 }
 

@@ -29,6 +29,7 @@ use super::wait::{PATIENCE, eventually};
 /// An operator that is going to be started.
 pub struct OperatorBuilder<'a> {
     tenant: &'a Tenant<'a>,
+    program: PathBuf,
     rights: Rights,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -54,6 +55,7 @@ impl<'a> OperatorBuilder<'a> {
         let args = vec![format!("--watch-namespace={}", tenant.namespace)];
         Self {
             tenant,
+            program: env!("CARGO_BIN_EXE_migrationlink-operator").into(),
             rights: Rights::namespaced(&tenant.namespace),
             args,
             env: Vec::new(),
@@ -107,6 +109,13 @@ impl<'a> OperatorBuilder<'a> {
         self
     }
 
+    /// Another build of it.
+    #[allow(dead_code, reason = "tests/deploy has it")]
+    pub fn program(mut self, path: PathBuf) -> Self {
+        self.program = path;
+        self
+    }
+
     /// Starts it, and waits until it is ready.
     pub async fn start(self) -> Operator<'a> {
         let mut operator = self.spawn().await;
@@ -134,7 +143,7 @@ impl<'a> OperatorBuilder<'a> {
         let (probes, metrics) = (free_port(), free_port());
         let log = dir.join("log");
         let stdout = OpenOptions::new().create(true).append(true).open(&log).expect("the operator's log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_migrationlink-operator"))
+        let mut child = Command::new(&self.program)
             .args(&self.args)
             .arg(format!("--health-probe-bind-address={probes}"))
             .arg(format!("--metrics-bind-address={metrics}"))
