@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::documents::{commands, in_namespace, try_to_type, types};
-use crate::install::nothing_was_refused;
+use crate::install::{bare, nothing_was_refused, served};
 use crate::installed::installed;
 use crate::support::{Cloud, Tenant, link_spec};
 use crate::tools::helm_does;
@@ -22,9 +22,12 @@ fn make_admin(tenant: &Tenant<'_>) {
 
 #[tokio::test]
 async fn a_team_installs_and_removes_its_own_operator_once_it_has_been_given_what_that_hands_on() {
-    let (team, cloud) = (Tenant::new().await, Cloud::start().await);
-    let plane = team.control_plane;
+    let plane = &bare();
+    let (team, cloud) = (Tenant::on(plane).await, Cloud::start().await);
     make_admin(&team);
+    let [definition] = &commands("docs/install.md", "## GitOps")[..] else { panic!("one command") };
+    types(plane, definition);
+    served(plane).await;
     let documented = commands("docs/install.md", "### An operator for each team");
     let [role, binding, install] = &documented[..] else { panic!("{documented:?}") };
     let [role, binding, install] = [role, binding, install].map(|line| in_namespace(line, &team.namespace));
