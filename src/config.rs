@@ -85,7 +85,7 @@ pub struct Config {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
 
-    /// Links that call the same origin at the same time
+    /// Links that call the same origin at the same time; at most half of what the other origins leave
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub origin_concurrency: u16,
 

@@ -181,7 +181,9 @@ impl Site {
         let of_credential = account.map_or(Free::Now, |account| account.gate.free(now));
         let limited = account.and_then(Account::limited).filter(|_| of_credential != Free::Now);
         let unavailable = self.unavailable().filter(|_| of_origin != Free::Now);
-        let until = match of_origin.max(of_credential) {
+        // The end of a limit is told also while the origin's gate cannot say when it is free.
+        let free = if limited.is_some() { of_credential } else { of_origin.max(of_credential) };
+        let until = match free {
             Free::Now => return None,
             Free::At(time) => Some(time),
             Free::Later => None,

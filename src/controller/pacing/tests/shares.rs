@@ -31,18 +31,18 @@ fn each_origin_has_half_of_what_the_others_leave() {
 }
 
 #[test]
-fn one_that_is_alone_has_as_many_as_the_administrator_lets_it_and_makes_room_for_another() {
+fn one_that_is_alone_leaves_an_eighth_and_makes_room_for_another() {
     let now = Instant::now();
     let pacer = pacer_of(64, 64);
     let mut of_a = all_that_go(&pacer, &["a"], now).remove(0);
-    assert_eq!(of_a.len(), 64);
+    assert_eq!(of_a.len(), 56);
     let of_b = all_that_go(&pacer, &["b"], now).remove(0);
-    assert_eq!(of_b.len(), 1);
+    assert_eq!(of_b.len(), 4);
     let ended = of_a.split_off(44);
     for permit in ended {
         permit.done(Verdict::Answered, now);
     }
-    assert_eq!(count(&pacer.wakes(now)), (0, 9), "b has half of the 20 that are free of a by now");
+    assert_eq!(count(&pacer.wakes(now)), (0, 6), "b has half of the 20 that are free of a by now");
 }
 
 #[test]
@@ -88,4 +88,19 @@ fn an_origin_under_its_share_is_never_held_by_it() {
     let calls = all_that_go(&pacer, &["a", "b"], now);
     // One place for all: whose pass is begun first has it, and the other's pass is not begun before.
     assert_eq!(sizes(&calls), [1, 1]);
+}
+
+#[test]
+fn the_end_of_a_limit_is_told_while_the_origin_has_its_share() {
+    let now = Instant::now();
+    let pacer = pacer_of(8, 8);
+    let [limited, other] = credentials(&origin("a"));
+    let permit = granted(pacer.admit(&key("first"), Urgency::Change, &origin("a"), limited, now));
+    permit.done(Verdict::Limited(Some(Duration::from_hours(1))), now);
+    let calls = (0..20).map(|n| pacer.admit(&key(&n), Urgency::Change, &origin("a"), other, now));
+    let _calls: Vec<_> = calls.collect();
+    let held = held(&pacer.admit(&key("second"), Urgency::Change, &origin("a"), limited, now));
+    let HeldWhy::RateLimited { until } = held.why else { panic!("{held:?}") };
+    assert!(until >= now + Duration::from_hours(1));
+    assert_eq!(held.until, Some(until));
 }
