@@ -108,13 +108,14 @@ fn rust_is_what_is_pinned() {
 }
 
 #[test]
-fn the_documents_name_the_kubernetes_that_is_tested() {
-    let kubernetes = pinned("KUBERNETES_VERSION");
+fn the_documents_name_what_is_tested() {
+    let modules = pinned_modules();
+    let (_, helm) = modules.iter().find(|(module, _)| module.starts_with("helm.sh/helm/")).expect("helm");
     let document = read("docs/versions.md");
-    assert!(
-        document.contains(&format!("| Kubernetes | {} |", kubernetes.trim_start_matches('v'))),
-        "{document}"
-    );
+    for (name, version) in [("Kubernetes", &pinned("KUBERNETES_VERSION")), ("helm", helm)] {
+        let row = format!("| {name} | {} |", version.trim_start_matches('v'));
+        assert!(document.contains(&row), "{row}");
+    }
     let spdx = format!("spdx-tools=={}", pinned("SPDX_TOOLS_VERSION"));
     assert!(read("tests/image/spdx.txt").split_whitespace().any(|word| word == spdx), "{spdx}");
 }
