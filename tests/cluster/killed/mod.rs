@@ -79,7 +79,8 @@ async fn round(control_plane: &ControlPlane, seed: u64, kills: usize) -> Total {
     for _ in 0..PAIRS {
         tenants.push(Tenant::on(control_plane).await);
     }
-    let pairs = join_all(tenants.iter().map(Pair::new)).await;
+    let pairs = tenants.iter().enumerate().map(|(n, tenant)| Pair::new(tenant, n % 2 == 1));
+    let pairs = join_all(pairs).await;
     let share = |n: usize| kills / PAIRS + usize::from(n < kills % PAIRS);
     let run = pairs.iter().enumerate().map(|(n, pair)| churned(pair, seed, n, share(n)));
     let mut lives = join_all(run).await;
@@ -90,16 +91,21 @@ async fn round(control_plane: &ControlPlane, seed: u64, kills: usize) -> Total {
     for (pair, (_, lives)) in pairs.iter().zip(&lives) {
         check_the_end(pair, lives).await;
         let deaths = pair.deaths.borrow();
-        let mut between = BTreeSet::new();
+        let (mut between, mut hit) = (BTreeSet::new(), 0);
         for life in lives {
             let account = oracle::judge(&life.history(), &deaths);
             faults.extend(account.faults.iter().map(|fault| format!("{}: {fault}", life.org_id)));
-            total.hit += account.between.len();
+            hit += account.between.len();
             total.needed += account.needed;
             total.made += account.made;
             total.changes += life.changes;
             between.extend(account.between);
         }
+        assert!(
+            !pair.one_at_a_time || hit == between.len(),
+            "seed {seed}: a kill hit several POSTs at a time"
+        );
+        total.hit += hit;
         total.between += between.len();
         total.by_themselves += pair.by_themselves.get();
         total.kills += deaths.len() - pair.by_themselves.get();

@@ -20,6 +20,8 @@ pub struct Pair<'a> {
     pub tenant: &'a Tenant<'a>,
     pub cloud: Cloud,
     pub chronicle: Chronicle,
+    /// Whether its copies work on one link at a time, so that a kill hits one POST at most.
+    pub one_at_a_time: bool,
     front: Front,
     epoch: Instant,
     /// Every end of a process.
@@ -32,7 +34,7 @@ pub struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     /// Prepares it; no copy runs yet.
-    pub async fn new(tenant: &'a Tenant<'a>) -> Self {
+    pub async fn new(tenant: &'a Tenant<'a>, one_at_a_time: bool) -> Self {
         let cloud = Cloud::start().await;
         // The journal counts from the same moment.
         let epoch = Instant::now();
@@ -47,6 +49,7 @@ impl<'a> Pair<'a> {
             tenant,
             cloud,
             chronicle,
+            one_at_a_time,
             front,
             epoch,
             deaths: RefCell::default(),
@@ -67,7 +70,10 @@ impl<'a> Pair<'a> {
     /// A copy, which listens.
     pub async fn start(&self) -> Operator<'a> {
         let origin = format!("--allowed-origin={}", self.cloud.origin());
-        let operator = self.tenant.operator().behind(&self.front.url()).arg(origin);
+        let mut operator = self.tenant.operator().behind(&self.front.url()).arg(origin);
+        if self.one_at_a_time {
+            operator = operator.arg("--concurrency=1");
+        }
         operator.arg("--sync-interval=24h").arg("--lease-duration=5s").spawn().await
     }
 
