@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::{MANAGER, MigrationLink, MigrationLinkStatus, rules};
 use crate::decision::Link;
@@ -24,6 +25,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Secrets and ConfigMaps that are read at the same time, however many links are worked on. With four, a link waits twice as long
 /// beside a crowd.
 const SECRETS_AT_ONCE: usize = 8;
+/// Writes that are under way, as long as they are brisk: what an API server is asked all at once its other users wait for.
+const WRITES_AT_ONCE: usize = 16;
+/// A write that takes longer waits for something of its own, a webhook for example, and nobody waits for it.
+const BRISK: Duration = Duration::from_millis(250);
 
 /// Why a call to the Kubernetes API failed. It holds nothing of an answer's body: that may be a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,12 +68,15 @@ pub struct Kubernetes {
     claim: Claim,
     /// A Secret may have 1 MiB, and takes several times that while it is read.
     reading: Arc<Semaphore>,
+    /// So that whoever has thousands of links to be written leaves the API server time for others.
+    writing: Arc<Semaphore>,
 }
 
 impl Kubernetes {
     /// Calls through this client, and writes only while the claim lasts.
     pub fn new(client: Client, metrics: Arc<Metrics>, claim: Claim) -> Self {
-        Self { client, metrics, claim, reading: Arc::new(Semaphore::new(SECRETS_AT_ONCE)) }
+        let [reading, writing] = [SECRETS_AT_ONCE, WRITES_AT_ONCE].map(|most| Arc::new(Semaphore::new(most)));
+        Self { client, metrics, claim, reading, writing }
     }
 
     /// Reads a Secret.
@@ -197,8 +205,15 @@ impl Kubernetes {
         right: &'static str,
         call: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, KubernetesError> {
+        // Never closed, so that there is always a place in the end, after a few turns of [`BRISK`] at most.
+        let place = self.writing.acquire().await;
         let deadline = self.claim.deadline(DEADLINE).ok_or(KubernetesError::NotTheWriter)?;
-        self.call(operation, right, deadline, call).await
+        let mut written = pin!(self.call(operation, right, deadline, call));
+        if let Ok(result) = timeout(BRISK, &mut written).await {
+            return result;
+        }
+        drop(place);
+        written.await
     }
 
     async fn call<T>(
@@ -258,7 +273,48 @@ fn outcome<T>(result: &Result<T, KubernetesError>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    use futures::future::join_all;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tokio::time::sleep;
+    use tower::service_fn;
+
     use super::*;
+    use crate::controller::pacing::{Pacer, Pacing};
+    use crate::controller::store::Store;
+    use crate::rate::Rate;
+
+    /// Sixty-four writes that take so long: how many were under way at the same time, and when all had ended.
+    async fn writes(each: Duration) -> (usize, Duration) {
+        let pacing =
+            Pacing { concurrency: 64, origin_concurrency: 32, api_rate: Rate::OFF, origin_rate: Rate::OFF };
+        let metrics = Arc::new(Metrics::new(Arc::new(Store::default()), Pacer::new(pacing)));
+        let uncalled = service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty())));
+        let kubernetes = Kubernetes::new(Client::new(uncalled, "default"), metrics, Claim::always());
+        let (now, most) = (Cell::new(0), Cell::new(0));
+        let call = || async {
+            now.set(now.get() + 1);
+            most.set(most.get().max(now.get()));
+            sleep(each).await;
+            now.set(now.get() - 1);
+            Ok(())
+        };
+        let begin = Instant::now();
+        let written = join_all((0..64).map(|_| kubernetes.write("patch_status", "patch", call()))).await;
+        assert!(written.iter().all(Result::is_ok));
+        (most.get(), begin.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn brisk_writes_take_turns_and_slow_ones_hold_up_nobody() {
+        let brisk = Duration::from_millis(20);
+        assert_eq!(writes(brisk).await, (16, 4 * brisk));
+        let slow = Duration::from_secs(5);
+        assert_eq!(writes(slow).await, (64, 3 * BRISK + slow));
+    }
 
     #[test]
     fn what_is_there_beside_what_was_written_is_taken_out_and_nothing_else() {

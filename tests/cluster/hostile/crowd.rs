@@ -14,7 +14,7 @@ use migrationlink_operator::api::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::measure::{Beside, Memory, PROMPT, Times};
+use super::measure::{Beside, Memory, Times};
 use super::server::{Reply, Server};
 use crate::pacing::THOUSANDS;
 use crate::support::{Cloud, ControlPlane, Operator, Tenant, eventually, link_spec};
@@ -22,10 +22,6 @@ use crate::support::{Cloud, ControlPlane, Operator, Tenant, eventually, link_spe
 /// Links of the crowd. They come all at once, faster than through any API server, and for each of them API server and operator have a
 /// status to write, on the two cores of the machine that everything else runs on.
 const CROWD: usize = 10_000;
-/// So long one check of the neighbour may take meanwhile, and half of them no longer than [`PROMPT`]: most of it in the queue of the API
-/// server, which has two cores, and other tests beside it. In the operator's own queue it does not wait for them: `controller::queue`
-/// has the test.
-const MEANWHILE: Duration = Duration::from_secs(10);
 /// So much more memory the whole crowd may take.
 const MOST_MIB: usize = 64;
 
@@ -160,9 +156,8 @@ async fn thousands_of_links_of_one_tenant_delay_no_other() {
         }
     }
     println!("{CROWD} links were told their reason after {:.1?}: {reasons:?}", begin.elapsed());
-    println!("beside the crowd: {beside}");
     assert!(!beside.longest().is_zero(), "it was over too soon");
-    assert!(beside.median() <= PROMPT && beside.longest() <= MEANWHILE, "beside the crowd: {beside}");
+    measured.was_as_quick("beside the crowd", &beside);
     measured.is_unharmed(MOST_MIB).await;
     // Then it is quiet: what waits for a change is not tried before.
     let patches = operator.requests().count("patch", "migrationlinks/status");

@@ -12,7 +12,7 @@ use migrationlink_operator::api::{ConditionType, Conditions, RECONCILE_AT};
 use crate::support::{Cloud, Operator, Tenant, World, link_spec};
 
 /// So long a check of the neighbour may take, whatever else there is to do.
-pub const PROMPT: Duration = Duration::from_secs(2);
+const PROMPT: Duration = Duration::from_secs(2);
 /// So much longer than undisturbed half of the checks may take. The machine has other work; a call, a connection or a body that the
 /// neighbour had to wait for would take 5, 10 or 30 s.
 const MARGIN: Duration = Duration::from_millis(750);
@@ -69,16 +69,16 @@ impl<'a> Beside<'a> {
     /// Measures the neighbour's checks now. They take what they took.
     pub async fn is_as_quick(&mut self, what: &str, checks: usize) {
         let times = self.checks(checks).await;
-        self.compare(what, &times);
+        self.was_as_quick(what, &times);
     }
 
     /// The same again and again until that time.
     pub async fn is_as_quick_until(&mut self, what: &str, end: Instant) {
         let times = self.checks_until(end).await;
-        self.compare(what, &times);
+        self.was_as_quick(what, &times);
     }
 
-    /// Measures the neighbour's checks until that time. They take what they take; who asks says what they may.
+    /// Measures the neighbour's checks until that time. They take what they take, until it is asked whether [`Beside::was_as_quick`].
     pub async fn checks_until(&mut self, end: Instant) -> Times {
         let mut times = Vec::new();
         while Instant::now() < end {
@@ -89,7 +89,8 @@ impl<'a> Beside<'a> {
         Times::of(times)
     }
 
-    fn compare(&self, what: &str, times: &Times) {
+    /// Checks that were measured while something else went on took no longer than undisturbed, as far as the machine lets that be seen.
+    pub fn was_as_quick(&self, what: &str, times: &Times) {
         println!("{what}: {times}; {}", Memory::of(self.operator));
         let (median, longest) = (times.median(), times.longest());
         assert!(longest <= PROMPT, "{what}: {times}, undisturbed {}", self.undisturbed);
