@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::documents::{commands, in_namespace, types};
 use crate::generated::install_manifest;
-use crate::installed::installed;
+use crate::installed::{installed, on_free_ports};
 use crate::support::{Calls, Cloud, ControlPlane, Ledger, ORG_ID, Operator, Tenant, eventually, link_spec};
 use crate::tools::{CHART, NAMESPACE, RELEASE, ROOT, helm, helm_does, kubectl_does};
 
@@ -59,7 +59,7 @@ async fn a_release_for_the_cluster_is_installed_upgraded_rolled_back_and_removed
     let control_plane = bare();
     let cloud = Cloud::start().await;
     // So that no regular check falls into the test: after a restart they are spread over the interval.
-    let values = json!({"allowedOrigins": [cloud.origin()], "syncInterval": "24h"});
+    let values = on_free_ports(json!({"allowedOrigins": [cloud.origin()], "syncInterval": "24h"}));
     helm_installs(&control_plane, &values);
     served(&control_plane).await;
     let tenant = Tenant::on(&control_plane).await;
@@ -71,7 +71,8 @@ async fn a_release_for_the_cluster_is_installed_upgraded_rolled_back_and_removed
     people_may_what_their_role_says(&tenant);
     let before = tenant.link("link").await;
 
-    let upgraded = json!({"allowedOrigins": [cloud.origin()], "syncInterval": "23h", "replicaCount": 2});
+    let upgraded =
+        on_free_ports(json!({"allowedOrigins": [cloud.origin()], "syncInterval": "23h", "replicaCount": 2}));
     helm_does(&control_plane, &["upgrade", RELEASE, CHART, "-n", NAMESPACE], &upgraded);
     assert_eq!(names(&control_plane, "poddisruptionbudgets").len(), 1);
     assert!(arguments(&control_plane).contains("--sync-interval=23h"));

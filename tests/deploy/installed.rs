@@ -3,16 +3,18 @@
 //! - the image is this build's program,
 //! - `KUBECONFIG` with a token of the ServiceAccount is what the mounted token is in a pod,
 //! - volumes of ConfigMaps and Secrets are folders, and their paths in the arguments lead there,
-//! - the two ports are free ones of this machine.
+//! - the two ports are free ones of this machine, unless the values name such (`on_free_ports`): then not a word of the arguments is changed.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, PodSpec, Secret};
 use kube::Api;
+use serde_json::{Value, json};
 
-use crate::support::{OperatorBuilder, Tenant};
+use crate::support::{OperatorBuilder, Tenant, free_port};
 
 /// The operator of this Deployment, ready to start. `tenant` is who looks on; it may be another namespace.
 pub async fn installed<'a>(tenant: &'a Tenant<'a>, namespace: &str, name: &str) -> OperatorBuilder<'a> {
@@ -37,14 +39,29 @@ pub async fn installed<'a>(tenant: &'a Tenant<'a>, namespace: &str, name: &str) 
             }
         }
     }
-    let ports = ["--health-probe-bind-address=", "--metrics-bind-address="];
-    for port in ports {
-        assert_eq!(args.iter().filter(|arg| arg.starts_with(port)).count(), 1, "{args:?}");
+    let flags = ["--health-probe-bind-address=", "--metrics-bind-address="];
+    let addresses = flags.map(|flag| {
+        let values: Vec<_> = args.iter().filter_map(|arg| arg.strip_prefix(flag)).collect();
+        let [value] = values[..] else { panic!("{args:?}") };
+        value.parse::<SocketAddr>().ok()
+    });
+    if addresses.contains(&None) {
+        args.retain(|arg| !flags.iter().any(|flag| arg.starts_with(flag)));
     }
-    args.retain(|arg| !ports.iter().any(|port| arg.starts_with(port)));
     let account = pod.service_account_name.as_deref().expect("a ServiceAccount");
-    let operator = tenant.operator().installed(namespace, account, args);
+    let mut operator = tenant.operator().installed(namespace, account, args);
+    if let [Some(probes), Some(metrics)] = addresses {
+        operator = operator.listening_at(probes, metrics);
+    }
     env.iter().fold(operator, |operator, (name, value)| operator.env(name, value))
+}
+
+/// Values with which the program listens on ports of this machine that are free now.
+pub fn on_free_ports(mut values: Value) -> Value {
+    for part in ["health", "metrics"] {
+        values[part]["bindAddress"] = json!(free_port().to_string());
+    }
+    values
 }
 
 /// The variables of the container.

@@ -21,7 +21,8 @@ pub use controlplane::{ControlPlane, Output};
 pub use diary::{Diary, Page};
 pub use front::{Fault, Front};
 pub use ledger::{ANNOUNCE_AND_WRITE, EVENT, Ledger, READ_SECRET, WRITE_STATUS};
-pub use operator::{Operator, OperatorBuilder};
+#[allow(unused_imports, reason = "each test file takes what it needs")]
+pub use operator::{Operator, OperatorBuilder, free_port};
 pub use proxy::{Manner, Proxy};
 pub use rbac::{Rights, user};
 pub use tenant::{ORG_ID, Tenant, link_spec};

@@ -33,6 +33,8 @@ pub struct OperatorBuilder<'a> {
     rights: Rights,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// Where it listens, for probes and for metrics, if the arguments say it.
+    listens_at: Option<[SocketAddr; 2]>,
     cluster_proxy: Option<String>,
     front: Option<String>,
 }
@@ -59,6 +61,7 @@ impl<'a> OperatorBuilder<'a> {
             rights: Rights::namespaced(&tenant.namespace),
             args,
             env: Vec::new(),
+            listens_at: None,
             cluster_proxy: None,
             front: None,
         }
@@ -109,6 +112,13 @@ impl<'a> OperatorBuilder<'a> {
         self
     }
 
+    /// The arguments have the addresses of its two ports. They are free ones of this machine, and stay so until it starts.
+    #[allow(dead_code, reason = "tests/deploy has it")]
+    pub fn listening_at(mut self, probes: SocketAddr, metrics: SocketAddr) -> Self {
+        self.listens_at = Some([probes, metrics]);
+        self
+    }
+
     /// Another build of it.
     #[allow(dead_code, reason = "tests/deploy has it")]
     pub fn program(mut self, path: PathBuf) -> Self {
@@ -140,13 +150,15 @@ impl<'a> OperatorBuilder<'a> {
     }
 
     fn run(&self, dir: &Path, kubeconfig: &Path) -> Operator<'a> {
-        let (probes, metrics) = (free_port(), free_port());
+        let [probes, metrics] = self.listens_at.unwrap_or_else(|| [free_port(), free_port()]);
         let log = dir.join("log");
         let stdout = OpenOptions::new().create(true).append(true).open(&log).expect("the operator's log");
+        let addresses =
+            [format!("--health-probe-bind-address={probes}"), format!("--metrics-bind-address={metrics}")];
+        let addresses = if self.listens_at.is_some() { &[][..] } else { &addresses[..] };
         let mut child = Command::new(&self.program)
             .args(&self.args)
-            .arg(format!("--health-probe-bind-address={probes}"))
-            .arg(format!("--metrics-bind-address={metrics}"))
+            .args(addresses)
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -334,7 +346,7 @@ impl Drop for Operator<'_> {
 
 /// A port that nobody has now. Below the range from which the kernel gives ports to outgoing connections, and apart from that of
 /// the control plane.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let offset = u16::try_from(std::process::id() % 100).expect("below 100") * 90;
     loop {
