@@ -255,11 +255,10 @@ impl State {
 
 /// The most places of an origin where the others have so many: half of what they leave, so that whoever comes next finds some,
 /// however many origins take a call and never answer (the "dynamic threshold" of switches, Choudhury and Hahne, 1998). One that is
-/// alone leaves an eighth.
+/// alone has what the administrator lets it have.
 fn share(concurrency: usize, others: usize) -> usize {
-    let share = match others {
-        0 => concurrency - concurrency.div_ceil(8),
-        others => concurrency.saturating_sub(others).div_ceil(2),
-    };
-    share.max(1)
+    match others {
+        0 => usize::MAX,
+        others => concurrency.saturating_sub(others).div_ceil(2).max(1),
+    }
 }
