@@ -113,6 +113,7 @@ fn every_flag_of_the_operator_in_the_text_exists() {
         "type",
         "current",
         "user",
+        "wait",
         "watch",
         "workspace",
     ];
