@@ -10,6 +10,7 @@ use crate::generated::install_manifest;
 use crate::installed::{installed, on_free_ports};
 use crate::support::{Calls, Cloud, ControlPlane, Ledger, ORG_ID, Operator, Tenant, eventually, link_spec};
 use crate::tools::{CHART, NAMESPACE, RELEASE, ROOT, helm, helm_does, kubectl_does};
+use crate::upgrade::restarted;
 
 pub const CRD: &str = "migrationlinks.migrationlink.dev";
 
@@ -76,19 +77,12 @@ async fn a_release_for_the_cluster_is_installed_upgraded_rolled_back_and_removed
     helm_does(&control_plane, &["upgrade", RELEASE, CHART, "-n", NAMESPACE], &upgraded);
     assert_eq!(names(&control_plane, "poddisruptionbudgets").len(), 1);
     assert!(arguments(&control_plane).contains("--sync-interval=23h"));
-    cloud.simulator.clear_journal();
-    assert_eq!(operator.stop().await, Some(0));
-    operator = installed(&tenant, NAMESPACE, RELEASE).await.start().await;
-    operator.wait_until_it_leads().await;
-    Ledger::open(&operator, &cloud).expect_nothing().await;
+    restarted(&mut operator, installed(&tenant, NAMESPACE, RELEASE).await, &cloud).await;
 
     helm_does(&control_plane, &["rollback", RELEASE, "1", "-n", NAMESPACE], &Value::Null);
     assert_eq!(names(&control_plane, "poddisruptionbudgets"), [""; 0]);
     assert!(arguments(&control_plane).contains("--sync-interval=24h"));
-    assert_eq!(operator.stop().await, Some(0));
-    operator = installed(&tenant, NAMESPACE, RELEASE).await.start().await;
-    operator.wait_until_it_leads().await;
-    Ledger::open(&operator, &cloud).expect_nothing().await;
+    restarted(&mut operator, installed(&tenant, NAMESPACE, RELEASE).await, &cloud).await;
     assert_eq!(tenant.link("link").await.status, before.status);
 
     helm_does(&control_plane, &["uninstall", RELEASE, "-n", NAMESPACE], &Value::Null);

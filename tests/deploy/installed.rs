@@ -3,7 +3,7 @@
 //! - the image is this build's program,
 //! - `KUBECONFIG` with a token of the ServiceAccount is what the mounted token is in a pod,
 //! - volumes of ConfigMaps and Secrets are folders, and their paths in the arguments lead there,
-//! - the two ports are free ones of this machine, unless the values name such (`on_free_ports`): then not a word of the arguments is changed.
+//! - the two ports are free ones of this machine, unless the values name such (`on_free_ports`): then the arguments say what they said.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -45,9 +45,7 @@ pub async fn installed<'a>(tenant: &'a Tenant<'a>, namespace: &str, name: &str) 
         let [value] = values[..] else { panic!("{args:?}") };
         value.parse::<SocketAddr>().ok()
     });
-    if addresses.contains(&None) {
-        args.retain(|arg| !flags.iter().any(|flag| arg.starts_with(flag)));
-    }
+    args.retain(|arg| !flags.iter().any(|flag| arg.starts_with(flag)));
     let account = pod.service_account_name.as_deref().expect("a ServiceAccount");
     let mut operator = tenant.operator().installed(namespace, account, args);
     if let [Some(probes), Some(metrics)] = addresses {

@@ -22,15 +22,16 @@ pub fn tool(name: &str) -> PathBuf {
     if let Some(path) = found.get(name) {
         return path.clone();
     }
-    let output = Command::new(format!("{ROOT}/tests/tools/obtain"))
-        .arg(name)
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("tests/tools/obtain runs");
-    assert!(output.status.success(), "tests/tools/obtain {name} fails");
-    let path = PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim());
+    let path = printed_path(Command::new(format!("{ROOT}/tests/tools/obtain")).arg(name));
     found.insert(name.to_owned(), path.clone());
     path
+}
+
+/// What a script prints that builds something, once, and says where it is.
+pub fn printed_path(script: &mut Command) -> PathBuf {
+    let output = script.stderr(Stdio::inherit()).output().expect("the script runs");
+    assert!(output.status.success(), "{script:?} fails");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }
 
 /// helm with this command line, and nothing of this machine's own helm.

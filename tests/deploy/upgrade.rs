@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::compatible::what_breaks;
 use crate::install::{helm_installs, link, served};
 use crate::installed::installed;
-use crate::support::{Calls, Cloud, ControlPlane, Ledger, Operator, Tenant, eventually, link_spec};
+use crate::support::{
+    Calls, Cloud, ControlPlane, Ledger, Operator, OperatorBuilder, Tenant, eventually, link_spec,
+};
 use crate::tools::{NAMESPACE, RELEASE, ROOT, kubectl_does};
 
 /// The CustomResourceDefinition of each release, oldest first: `tests/deploy/released/VERSION.yaml`.
@@ -99,10 +101,10 @@ pub fn kept(control_plane: &ControlPlane) -> Value {
 }
 
 /// A new process, as the Deployment of a new version makes it, and it asks for nothing.
-async fn restarted<'a>(tenant: &'a Tenant<'a>, cloud: &'a Cloud, operator: &mut Operator<'a>) {
+pub async fn restarted<'a>(operator: &mut Operator<'a>, next: OperatorBuilder<'a>, cloud: &Cloud) {
     cloud.simulator.clear_journal();
     assert_eq!(operator.stop().await, Some(0));
-    *operator = installed(tenant, NAMESPACE, RELEASE).await.start().await;
+    *operator = next.start().await;
     operator.wait_until_it_leads().await;
     assert_eq!(cloud.calls(), Calls::default());
     Ledger::open(operator, cloud).expect_nothing().await;
@@ -152,7 +154,7 @@ async fn a_new_definition_and_the_way_back_lose_nothing_and_call_nobody() {
         apply(&control_plane, &current());
         serves(&control_plane, false).await;
         ledger.expect_nothing().await;
-        restarted(&tenant, &cloud, &mut operator).await;
+        restarted(&mut operator, installed(&tenant, NAMESPACE, RELEASE).await, &cloud).await;
         assert_eq!(kept(&control_plane), before);
 
         // A later release, which has written what this one does not know; then this one again, first with the new definition.
@@ -182,7 +184,7 @@ async fn a_new_definition_and_the_way_back_lose_nothing_and_call_nobody() {
         apply(&control_plane, &current());
         serves(&control_plane, false).await;
         ledger.expect_nothing().await;
-        restarted(&tenant, &cloud, &mut operator).await;
+        restarted(&mut operator, installed(&tenant, NAMESPACE, RELEASE).await, &cloud).await;
         assert_eq!(kept(&control_plane), before);
         all_can_be_written(&tenant).await;
     }

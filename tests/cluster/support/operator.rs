@@ -33,7 +33,7 @@ pub struct OperatorBuilder<'a> {
     rights: Rights,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    /// Where it listens, for probes and for metrics, if the arguments say it.
+    /// Where it listens, for probes and for metrics; ports that are free when it starts if nothing is said.
     listens_at: Option<[SocketAddr; 2]>,
     cluster_proxy: Option<String>,
     front: Option<String>,
@@ -112,7 +112,7 @@ impl<'a> OperatorBuilder<'a> {
         self
     }
 
-    /// The arguments have the addresses of its two ports. They are free ones of this machine, and stay so until it starts.
+    /// Has it listen at these addresses of this machine, for probes and for metrics.
     #[allow(dead_code, reason = "tests/deploy has it")]
     pub fn listening_at(mut self, probes: SocketAddr, metrics: SocketAddr) -> Self {
         self.listens_at = Some([probes, metrics]);
@@ -153,12 +153,10 @@ impl<'a> OperatorBuilder<'a> {
         let [probes, metrics] = self.listens_at.unwrap_or_else(|| [free_port(), free_port()]);
         let log = dir.join("log");
         let stdout = OpenOptions::new().create(true).append(true).open(&log).expect("the operator's log");
-        let addresses =
-            [format!("--health-probe-bind-address={probes}"), format!("--metrics-bind-address={metrics}")];
-        let addresses = if self.listens_at.is_some() { &[][..] } else { &addresses[..] };
         let mut child = Command::new(&self.program)
             .args(&self.args)
-            .args(addresses)
+            .arg(format!("--health-probe-bind-address={probes}"))
+            .arg(format!("--metrics-bind-address={metrics}"))
             .env_clear()
             .env("KUBECONFIG", kubeconfig)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
