@@ -60,10 +60,8 @@ impl Stalled {
 /// The success that gives a link a reason to try. None if it waits for nobody's, or has been given one for its reason already.
 pub(super) fn awaited(known: &Known) -> Option<Success> {
     let reason = stalled_by(&known.link.status)?;
-    if known
-        .memory
-        .nudge
-        .is_some_and(|nudge| matches!(nudge, Nudge::Due(given) | Nudge::Spent(given) if given == reason))
+    if let Some(Nudge::Due(given) | Nudge::Spent(given)) = known.memory.nudge
+        && given == reason
     {
         return None;
     }
