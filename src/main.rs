@@ -175,7 +175,8 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         stop.send_replace(true);
     };
     let (ended, (), ()) = tokio::join!(work, pages, signals);
-    Ok(ended?)
+    ended?;
+    Ok(())
 }
 
 /// The candidate for the lease, if there is an election, and the claim to write.

@@ -101,6 +101,11 @@ impl Queue {
         }
     }
 
+    /// Takes a link out of its turn: from now on it counts as being worked on. False if it is already.
+    pub fn take(&self, key: &Key) -> bool {
+        self.lock().take_out_of_turn(key)
+    }
+
     /// The link has been worked on, and is due again at `next` unless something wakes it before.
     pub fn done(&self, key: &Key, next: Option<Instant>) {
         self.lock().done(key, next, Instant::now());
@@ -169,6 +174,18 @@ impl State {
         entry.running = true;
         self.in_flight += 1;
         Some((key, urgency))
+    }
+
+    fn take_out_of_turn(&mut self, key: &Key) -> bool {
+        let entry = self.entries.entry(key.clone()).or_default();
+        if std::mem::replace(&mut entry.running, true) {
+            return false;
+        }
+        if let Some((urgency, place)) = entry.place.take() {
+            self.leave(urgency, place);
+        }
+        self.in_flight += 1;
+        true
     }
 
     fn done(&mut self, key: &Key, next: Option<Instant>, now: Instant) {

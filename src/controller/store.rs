@@ -181,6 +181,13 @@ impl Store {
         self.lock().links.get(key).cloned()
     }
 
+    /// The links of which a call was answered and that is not recorded yet.
+    pub fn unrecorded(&self) -> Vec<Key> {
+        let state = self.lock();
+        let unrecorded = state.links.iter().filter(|(_, known)| known.answered.is_some());
+        unrecorded.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Changes what is remembered of a link, if it is still the same resource.
     pub fn remember(&self, key: &Key, uid: &str, change: impl FnOnce(&mut Known)) {
         let mut state = self.lock();

@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::backoff;
 use super::decide::{Step, finished};
 use super::deletion;
+use super::inputs::Inputs;
 use super::message;
 use super::observe::{Nudge, SecretAccess, View};
 use super::outcome::NOT_SYNCED;
@@ -69,16 +70,18 @@ fn hold(view: &View<'_>) -> Option<Hold> {
     if let Some(until) = next.max(next_check) {
         return Some(Hold { reason, until: Some(until) });
     }
-    let unusable = |inputs: &super::Inputs| {
-        let now = if view.link.deleting { inputs.keys.as_ref().err() } else { inputs.usable.as_ref().err() };
-        now.is_some_and(|now| now.reason == reason)
-    };
     let woken = matches!(
         reason,
         Reason::SecretNotFound | Reason::InvalidSecret | Reason::CANotFound | Reason::InvalidCA
     ) && view.secret_access == SecretAccess::Watch
-        && view.inputs.is_none_or(unusable);
+        && view.inputs.is_none_or(|inputs| unusable(view, inputs) == Some(reason));
     woken.then_some(Hold { reason, until: None })
+}
+
+/// What is wrong with what was read.
+fn unusable(view: &View<'_>, inputs: &Inputs) -> Option<Reason> {
+    let unusable = if view.link.deleting { inputs.keys.as_ref().err() } else { inputs.usable.as_ref().err() };
+    unusable.map(|unusable| unusable.reason)
 }
 
 /// Whether something changed that ends the wait.
@@ -93,7 +96,13 @@ fn broken(view: &View<'_>, reason: Reason) -> bool {
             .and_then(|inputs| inputs.keys.as_ref().ok())
             .is_some_and(|keys| keys_changed(view, keys)),
         Reason::NotSynced | Reason::LinkLost => view.changed() || view.link.relink_asked(),
-        _ => view.changed() || view.memory.nudge == Some(Nudge::Due(reason)),
+        _ => {
+            // What is missing and what may not be read have the same content, none: no change, and yet another trouble.
+            let trouble = view.inputs.and_then(|inputs| unusable(view, inputs));
+            view.changed()
+                || trouble.is_some_and(|trouble| trouble != reason)
+                || view.memory.nudge == Some(Nudge::Due(reason))
+        }
     }
 }
 

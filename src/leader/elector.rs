@@ -38,6 +38,15 @@ pub struct Options {
     pub metrics: Arc<Metrics>,
 }
 
+/// What becomes of the lease when this process is done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// It is given back: whoever waits for it need not wait until it expires.
+    GiveBack,
+    /// It is left to expire: what this process has sent may take effect still, and then nobody else may write yet.
+    Leave,
+}
+
 /// A candidate for the lease.
 pub struct Elector {
     api: LeaseApi,
@@ -87,11 +96,11 @@ impl Elector {
         self.clock = clock;
     }
 
-    /// Takes the lease as soon as it can be had and keeps it, until it is lost, or until `done`: then it is given back.
-    pub async fn run(mut self, done: impl Future<Output = ()>) {
+    /// Takes the lease as soon as it can be had and keeps it, until it is lost, or until `done`.
+    pub async fn run(mut self, done: impl Future<Output = Parting>) {
         tokio::select! {
             biased;
-            () = done => self.release().await,
+            parting = done => self.part(parting).await,
             loss = self.elect() => {
                 self.metrics.leader(false);
                 self.standing.send_replace(Standing::Lost(loss));
@@ -291,14 +300,24 @@ impl Elector {
         }
     }
 
-    /// Gives the lease back, so that another need not wait until it expires.
-    async fn release(&mut self) {
+    async fn part(&mut self, parting: Parting) {
         if !self.wrote {
             return;
         }
         // Before anybody else can have it.
         self.standing.send_replace(Standing::Without { refused: None });
         self.metrics.leader(false);
+        match parting {
+            Parting::GiveBack => self.release().await,
+            Parting::Leave => tracing::warn!(
+                lease = self.lease,
+                "the lease is not given back, because what was cut off may take effect still: another copy takes over when it expires"
+            ),
+        }
+    }
+
+    /// Gives the lease back.
+    async fn release(&self) {
         let releasing = async {
             // Read first: a renewal may have been under way, and come in still.
             while let Some(lease) = self.api.get().await? {

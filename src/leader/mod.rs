@@ -16,7 +16,7 @@ mod evaluate;
 
 pub use api::LeaseError;
 pub use claim::{Claim, Loss};
-pub use elector::{Elector, Options, identity};
+pub use elector::{Elector, Options, Parting, identity};
 pub use evaluate::{Seen, Step, Timing, evaluate, held, released};
 
 #[cfg(test)]

@@ -201,13 +201,30 @@ fn sample(count: usize, wanted: usize, seed: u64) -> Vec<usize> {
     chosen.into_iter().collect()
 }
 
+/// The runs that failed once.
+#[test]
+fn found_before() {
+    let begin = Instant::now();
+    let names = include_str!("found.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let tally = Tally::default();
+    on_all_cores(&names.collect::<Vec<_>>(), |name| {
+        let (story, plan) = parsed(name);
+        tally.run(&(story, undisturbed(story, decide)), &plan)
+    });
+    tally.tell("found before", begin.elapsed());
+}
+
+fn parsed(name: &str) -> (Story, Vec<Point>) {
+    let (story, faults) = name.split_once('/').expect("story/fault");
+    let story = Story::by_name(story).expect("a story");
+    (story, faults.split('+').map(|fault| parse(fault).expect("a fault")).collect())
+}
+
 /// Runs one again and tells all of it: `MIGRATIONLINK_FAULT=rotation/post#1/effect/crash`.
 #[test]
 fn replay() {
     let Ok(name) = std::env::var("MIGRATIONLINK_FAULT") else { return };
-    let (story, faults) = name.split_once('/').expect("story/fault");
-    let story = Story::by_name(story).expect("a story");
-    let plan: Vec<_> = faults.split('+').map(|fault| parse(fault).expect("a fault")).collect();
+    let (story, plan) = parsed(&name);
     let expected = undisturbed(story, decide);
     match run(story, &plan, &expected, decide) {
         Ok(run) => println!("{}\nfine, settled after {:?}", run.log, run.settled),

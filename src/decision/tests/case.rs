@@ -362,7 +362,9 @@ impl Case {
                 let found = |content: String| record(Some(uid.clone()), Some(*version), Some(content));
                 match content {
                     Content::Denied => {
-                        (record(None, None, None), Err(Unusable::denied(&self.link, InputKind::Secret, name)))
+                        let known = self.knows_versions().then(|| (uid.clone(), *version)).unzip();
+                        let denied = Unusable::denied(&self.link, InputKind::Secret, name);
+                        (record(known.0, known.1, None), Err(denied))
                     }
                     Content::Bad | Content::Keys(_) => (
                         found("bad".into()),
@@ -382,8 +384,12 @@ impl Case {
         Inputs { records: vec![record], usable, keys }
     }
 
+    fn knows_versions(&self) -> bool {
+        self.secret_access == SecretAccess::Watch && self.listed
+    }
+
     fn version(&self) -> Version {
-        if self.secret_access == SecretAccess::Get || !self.listed {
+        if !self.knows_versions() {
             return Version::Unknown;
         }
         match &self.secret {

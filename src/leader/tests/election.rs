@@ -75,6 +75,21 @@ async fn a_lease_that_is_given_back_is_taken_at_once() {
     assert_eq!(spec.lease_duration_seconds, Some(15));
 }
 
+/// What the first one sent before it was cut off may still take effect.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_left_is_taken_when_it_expires() {
+    let api = FakeApi::default();
+    let first = Candidate::sound(&api, "a");
+    first.acquires().await;
+    let second = Candidate::sound(&api, "b");
+    sleep(Duration::from_secs(31)).await;
+    api.requests();
+    first.leave().await;
+    assert_eq!(api.requests(), Vec::<String>::new());
+    let waited = second.acquires().await;
+    assert!(waited + RETRY >= DURATION && waited <= DURATION + AT_ONCE, "{waited:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_was_given_back_waits_for_the_next_one() {
     let api = FakeApi::default();

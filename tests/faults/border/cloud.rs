@@ -8,15 +8,15 @@ use axum::body::{Body as AxumBody, to_bytes};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use migrationlink_operator::remote::{Body, ConnectProblem, Request, Response, Transport, TransportError};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tower::ServiceExt as _;
 
-use super::{Border, Fault, Kind, Phase, SLOW, WAY};
+use super::{Border, Fault, Kind, Phase, Point, SLOW, WAY};
 use crate::oracle::{self, Moment};
-use crate::world::World;
 use crate::world::life::Life;
+use crate::world::{ORG, World};
 
 /// The transport of the process with this life.
 pub struct Way {
@@ -39,6 +39,7 @@ impl Way {
         let kind = kind(&request);
         oracle::may_write(world, life, kind, Moment::Sent);
         let (crossing, point) = world.border.cross(kind);
+        let point = point.filter(|point| !self.contradicts_itself(point, &request));
         tracing::debug!(target: "border", "{} sends {crossing}{}", life.name, point.map_or_else(String::new, |p| format!(", which meets {p}")));
         oracle::may_call(world);
         let posting = Posting::begin(world, life, kind);
@@ -79,6 +80,15 @@ impl Way {
         }
         drop(posting);
         Ok(response)
+    }
+
+    /// Whether the server would refuse a token because there is a link, although it has replaced a link of another token before: the API
+    /// may do one or the other, and a refusal means that what was accepted last is in force.
+    fn contradicts_itself(&self, point: &Point, request: &Request) -> bool {
+        point.crossing.kind == Kind::Post
+            && point.fault == Fault::Status(409)
+            && self.world.border.replaced()
+            && replaces(&self.world, request)
     }
 
     /// What is on its way arrives, whether or not anybody waits for the answer.
@@ -146,8 +156,17 @@ fn without_credentials(mut request: Request) -> Request {
     request
 }
 
+/// Whether the request sends a token where the link of another one is.
+fn replaces(world: &World, request: &Request) -> bool {
+    let body: Value =
+        request.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
+    let sent = body["linkToken"].as_str();
+    sent.is_some() && world.cloud.link_token(ORG).is_some_and(|there| Some(there.as_str()) != sent)
+}
+
 async fn exchange(world: &World, life: &Life, request: Request) -> Response {
     let posts = request.method == Method::POST;
+    let replaces = replaces(world, &request);
     oracle::may_write(world, life, kind(&request), Moment::Effect);
     let mut sent = http::Request::builder().method(request.method).uri(request.url.path());
     for (name, value) in &request.headers {
@@ -161,7 +180,7 @@ async fn exchange(world: &World, life: &Life, request: Request) -> Response {
         world.border.sent();
     }
     if posts && head.status.is_success() {
-        world.border.posted(life);
+        world.border.posted(life, replaces);
         oracle::note_token(world);
     }
     Response { status: head.status, headers: head.headers, body: Body::Complete(body.to_vec()) }

@@ -108,6 +108,8 @@ pub struct Record {
     pub orphans: usize,
     /// What must not happen and did.
     pub violations: Vec<String>,
+    /// A token was sent where the link of another one was, and accepted.
+    replaced: bool,
     /// A POST has had its effect, and no status was written since.
     unrecorded: bool,
     /// Who waits for the answer to a POST.
@@ -185,15 +187,21 @@ impl Border {
         self.lock().record.sent += 1;
     }
 
-    /// A POST has had its effect.
-    fn posted(&self, life: &Life) {
+    /// A POST has had its effect; `replaces`: where the link of another token was.
+    fn posted(&self, life: &Life, replaces: bool) {
         let record = &mut self.lock().record;
         record.effective += 1;
+        record.replaced |= replaces;
         if life.alive() {
             record.unrecorded = true;
         } else {
             record.orphans += 1;
         }
+    }
+
+    /// Whether the link of one token was replaced by that of another.
+    fn replaced(&self) -> bool {
+        self.lock().record.replaced
     }
 
     /// A POST is answered.
