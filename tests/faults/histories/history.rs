@@ -19,8 +19,8 @@ pub const TOKENS: [&str; 4] = ["token-canary-0", "token-canary-1", "token-canary
 /// One that somebody else has made.
 pub const FOREIGN: &str = "token-canary-of-somebody-else";
 /// After so long quiet everything has to be as the model says: the lease of a process that was killed is over, and so is the grace period of
-/// a deletion.
-const QUIET: Duration = Duration::from_mins(30);
+/// a deletion, and the longest wait between two attempts (an hour and a tenth: nothing tells that keys were given back).
+const QUIET: Duration = Duration::from_mins(70);
 
 /// A step.
 #[derive(Clone, Debug)]
