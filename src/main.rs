@@ -175,8 +175,7 @@ async fn operate(config: &Config) -> Result<(), RunError> {
         stop.send_replace(true);
     };
     let (ended, (), ()) = tokio::join!(work, pages, signals);
-    ended?;
-    Ok(())
+    Ok(ended?)
 }
 
 /// The candidate for the lease, if there is an election, and the claim to write.

@@ -19,6 +19,7 @@ mod watch;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ pub(crate) use inputs::fetched;
 pub(crate) use key::Key;
 pub(crate) use kubernetes::{Kubernetes, KubernetesError};
 pub use pacing::{Admission, Held, HeldWhy, Pacer, Pacing, Permit};
-pub use run::{Ended, EndedEarly};
+pub use run::EndedEarly;
 pub use store::Store;
 
 use crate::decision::{SecretAccess, Settings, Step, View, decide};
@@ -158,6 +159,7 @@ impl Controller {
             secrets,
             config_maps,
             surroundings,
+            stopping: AtomicBool::new(false),
         };
         Self {
             context,

@@ -102,7 +102,7 @@ impl Queue {
     }
 
     /// Takes a link out of its turn: from now on it counts as being worked on. False if it is already.
-    pub fn take(&self, key: &Key) -> bool {
+    pub fn take_out_of_turn(&self, key: &Key) -> bool {
         self.lock().take_out_of_turn(key)
     }
 
@@ -326,6 +326,25 @@ mod tests {
         assert_eq!(queue.overdue().as_secs(), 7, "one was taken since");
         assert_eq!(take(&queue).as_deref(), Some("second"));
         assert_eq!(queue.overdue(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_taken_out_of_turn_is_not_taken_again_before_it_is_done() {
+        let queue = Queue::default();
+        for name in ["now", "new", "later"] {
+            assert!(queue.take_out_of_turn(&key(name)));
+            queue.done(&key(name), Some(later(if name == "now" { 0 } else { 10 })));
+        }
+        assert!(queue.take_out_of_turn(&key("later")) && !queue.take_out_of_turn(&key("later")));
+        assert_eq!((queue.in_flight(), queue.depth()), (1, 2));
+        queue.wake(&key("later"), Urgency::Change);
+        assert_eq!(take(&queue).as_deref(), Some("now"));
+        assert_eq!(take(&queue), None);
+        queue.done(&key("later"), None);
+        assert_eq!(take(&queue).as_deref(), Some("later"), "it was woken meanwhile");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(take(&queue).as_deref(), Some("new"));
+        assert_eq!((queue.in_flight(), queue.depth()), (3, 0));
     }
 
     #[tokio::test(start_paused = true)]

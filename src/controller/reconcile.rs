@@ -7,6 +7,7 @@ mod records;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -67,6 +68,8 @@ pub struct Context {
     pub config_maps: Vec<Scope>,
     /// Time, chance and the rules.
     pub surroundings: Surroundings,
+    /// The process was told to stop: nothing new is begun, and what calls were answered is recorded.
+    pub stopping: AtomicBool,
 }
 
 impl Context {
@@ -84,6 +87,12 @@ impl Context {
         } else {
             SecretAccess::Get
         }
+    }
+
+    /// The links of which a call was answered a short while ago, and that is not recorded.
+    pub(super) fn unrecorded(&self) -> impl Iterator<Item = Key> + use<> {
+        let since = self.now().saturating_sub(RECORD_PATIENCE).unwrap_or(Timestamp::MIN);
+        self.store.unrecorded(since).into_iter()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -172,6 +181,9 @@ impl Pass<'_> {
     async fn run(&mut self) -> Done {
         for _ in 0..MOST_STEPS {
             let Some(known) = self.context.store.get(self.key) else { return Done::Gone };
+            if known.answered.is_none() && self.context.stopping.load(Ordering::Relaxed) {
+                return Done::Until(None);
+            }
             match self.step(&known).await {
                 Ok(None) => {}
                 Ok(Some(until)) => {

@@ -3,14 +3,16 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{join_all, ready, select_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, timeout_at};
 
 use super::key::Key;
 use super::kubernetes::KubernetesError;
@@ -18,23 +20,16 @@ use super::queue::Urgency;
 use super::reconcile::{Context, Done, reconcile};
 use super::{Controller, back_off, instant};
 use crate::api::InputKind;
-use crate::leader::{Elector, Loss, Parting};
+use crate::leader::{AtEnd, Elector, Loss};
 
-/// How long passes that are under way may go on once the operator was told to stop.
+/// How long what is under way may go on once the operator was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often an outcome that could not be recorded is tried to be recorded meanwhile.
-const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// For how long of it, and how often, an outcome is recorded that could not be recorded before.
+const RECORDING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
 /// First and longest wait after the Kubernetes API failed for a link.
 const KUBERNETES_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
-
-/// How the reconciler ended when it was told to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// All that it had begun came to its end.
-    Drained,
-    /// Calls were cut off. What they were for may come to pass still.
-    CutOff,
-}
+/// So many links are named in one line of the log.
+const NAMED: usize = 5;
 
 /// Why the reconciler ended though nobody told it to.
 #[derive(Debug, thiserror::Error)]
@@ -48,16 +43,45 @@ pub enum EndedEarly {
 }
 
 impl Controller {
-    /// Watches, works as soon as the process may write, and goes on until `shutdown` is done; what is under way then is
-    /// finished, for 10 s at most.
+    /// Watches, works as soon as the process may write, and goes on until `shutdown` is done. Nothing new is begun then; calls that
+    /// are under way are finished and what they were answered is recorded, in 10 s at most.
     ///
     /// # Errors
     /// [`EndedEarly`] when a part of it ended by itself, or the claim was lost: what was under way is cut off.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, EndedEarly> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), EndedEarly> {
+        self.run_until(shutdown, || {}).await
+    }
+
+    /// The same as a candidate in an election: the lease is kept for as long as anything may still be written, and released as soon
+    /// as nothing may. Where a write was cut off it is left to expire.
+    ///
+    /// # Errors
+    /// See [`Controller::run`].
+    pub async fn run_elected(
+        self,
+        elector: Elector,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), EndedEarly> {
+        let (release, released) = oneshot::channel();
+        let work = self.run_until(shutdown, || {
+            // Nobody listens where the claim is lost already.
+            let _ = release.send(AtEnd::Release);
+        });
+        let at_end = async { released.await.unwrap_or(AtEnd::LetExpire) };
+        let (ended, ()) = tokio::join!(work, elector.run(at_end));
+        ended
+    }
+
+    /// `release` is called when nothing that was begun can take effect any more.
+    async fn run_until(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+        release: impl FnOnce(),
+    ) -> Result<(), EndedEarly> {
         let sending = tokio::spawn(std::mem::replace(&mut self.sending, ready(()).boxed()));
         let mut watching = JoinSet::new();
         let mut passes = JoinSet::new();
-        let (claim, queue) = (self.context.claim.clone(), self.queue.clone());
+        let (claim, queue, concurrency) = (self.context.claim.clone(), self.queue.clone(), self.concurrency);
         let mut lost = pin!(async {
             let loss = claim.lost().await;
             let cut_off = queue.in_flight();
@@ -70,11 +94,13 @@ impl Controller {
             EndedEarly::ClaimLost(loss)
         });
         let mut shutdown = pin!(shutdown);
-        let concurrency = self.concurrency;
         let context = tokio::select! {
             biased;
             ended = &mut lost => return Err(ended),
-            () = &mut shutdown => return Ok(Ended::Drained),
+            () = &mut shutdown => {
+                release();
+                return Ok(());
+            }
             begun = self.begin(&mut watching) => begun?,
         };
         tokio::select! {
@@ -83,45 +109,26 @@ impl Controller {
             () = shutdown => {}
             ended = work(&context, concurrency, &mut watching, &mut passes) => return Err(ended),
         }
-        let draining = async {
-            drain(&context, &mut passes).await;
-            // With the last of those who send events their sending ends, too.
-            drop(context);
-            sending.await
-        };
-        let drained = tokio::select! {
+        context.stopping.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + DRAIN;
+        tokio::select! {
             biased;
             ended = lost => return Err(ended),
-            drained = timeout(DRAIN, draining) => drained,
-        };
-        if drained.is_err() {
-            tracing::warn!("cut off what was still under way after 10 s");
+            drained = timeout_at(deadline, drain(&context, concurrency, &mut passes)) => {
+                drained.unwrap_or(Ok(()))?;
+            }
         }
-        Ok(if passes.is_empty() { Ended::Drained } else { Ended::CutOff })
-    }
-
-    /// The same as a candidate in an election: the lease is kept for as long as anything may still be written, and given back only
-    /// when nothing is.
-    ///
-    /// # Errors
-    /// See [`Controller::run`].
-    pub async fn run_elected(
-        self,
-        elector: Elector,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<Ended, EndedEarly> {
-        let (part, parted) = oneshot::channel();
-        let work = async {
-            let ended = self.run(shutdown).await;
-            let parting =
-                if matches!(ended, Ok(Ended::Drained)) { Parting::GiveBack } else { Parting::Leave };
-            // Nobody listens where the claim is lost already.
-            let _ = part.send(parting);
-            ended
-        };
-        let parted = async { parted.await.unwrap_or(Parting::Leave) };
-        let (ended, ()) = tokio::join!(work, elector.run(parted));
-        ended
+        // Of a read that is cut off nothing comes.
+        let writes = claim.writes();
+        tell_what_is_lost(&context, writes);
+        if writes == 0 {
+            release();
+        }
+        passes.shutdown().await;
+        // With the last of those who send events their sending ends, too. It takes no claim.
+        drop(context);
+        let _ = timeout_at(deadline, sending).await;
+        Ok(())
     }
 
     /// Begins to watch. Returns as soon as the first lists are in and the process may write.
@@ -216,19 +223,47 @@ async fn work(
 
 /// Lets what is under way come to its end, and records what could not be recorded before: whoever takes over would have to call
 /// again.
-async fn drain(context: &Arc<Context>, passes: &mut JoinSet<()>) {
-    let mut again = interval(RECORD_AGAIN);
-    while !(passes.is_empty() && context.store.unrecorded().is_empty()) {
+async fn drain(
+    context: &Arc<Context>,
+    concurrency: usize,
+    passes: &mut JoinSet<()>,
+) -> Result<(), EndedEarly> {
+    let (patience, pause) = RECORDING;
+    let (give_up, mut again) = (Instant::now() + patience, interval(pause));
+    loop {
+        let records = Instant::now() < give_up;
+        if passes.is_empty() && !(records && context.unrecorded().next().is_some()) {
+            return Ok(());
+        }
         tokio::select! {
-            Some(_) = passes.join_next() => {}
-            _ = again.tick() => {
-                for key in context.store.unrecorded() {
-                    if context.queue.take(&key) {
+            Some(ended) = passes.join_next() => ended.map_err(|_| EndedEarly::Task("a pass"))?,
+            _ = again.tick(), if records => {
+                for key in context.unrecorded() {
+                    if passes.len() >= concurrency {
+                        break;
+                    }
+                    if context.queue.take_out_of_turn(&key) {
                         passes.spawn(pass(context.clone(), key, Urgency::Change));
                     }
                 }
             }
         }
+    }
+}
+
+fn tell_what_is_lost(context: &Context, writes: usize) {
+    if writes > 0 {
+        tracing::warn!(writes, "cut off what was still under way after 10 s");
+    }
+    let lost = context.store.unrecorded(Timestamp::MIN);
+    if !lost.is_empty() {
+        let some: Vec<_> = lost.iter().take(NAMED).map(ToString::to_string).collect();
+        tracing::warn!(
+            links = lost.len(),
+            "what calls were answered could not be recorded, so that they are made again: {}{}",
+            some.join(", "),
+            if lost.len() > NAMED { ", …" } else { "" }
+        );
     }
 }
 

@@ -11,6 +11,7 @@ mod state;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::key::Key;
@@ -181,11 +182,14 @@ impl Store {
         self.lock().links.get(key).cloned()
     }
 
-    /// The links of which a call was answered and that is not recorded yet.
-    pub fn unrecorded(&self) -> Vec<Key> {
+    /// The links of which a call was answered after that time, and that is not recorded yet; the last one first.
+    pub fn unrecorded(&self, after: Timestamp) -> Vec<Key> {
         let state = self.lock();
-        let unrecorded = state.links.iter().filter(|(_, known)| known.answered.is_some());
-        unrecorded.map(|(key, _)| key.clone()).collect()
+        let answered = |(key, known): (&Key, &Known)| Some((known.answered.as_ref()?.at, key.clone()));
+        let mut answered: Vec<_> =
+            state.links.iter().filter_map(answered).filter(|(at, _)| *at > after).collect();
+        answered.sort_by(|(one, _), (other, _)| other.cmp(one));
+        answered.into_iter().map(|(_, key)| key).collect()
     }
 
     /// Changes what is remembered of a link, if it is still the same resource.

@@ -1,6 +1,8 @@
 //! The right to write: whether this process has it, until when, and why it was lost.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,7 +16,20 @@ use super::api::LeaseError;
 /// (SIGSTOP) or cut off sees it as soon as it looks. While a whole machine is suspended, Linux's monotonic clock
 /// stands still: after that, it shows at the next renewal only, within a few seconds.
 #[derive(Clone, Debug)]
-pub struct Claim(watch::Receiver<Standing>);
+pub struct Claim {
+    standing: watch::Receiver<Standing>,
+    writes: Arc<AtomicUsize>,
+}
+
+/// A write that was sent and is not answered, for as long as this is kept.
+#[derive(Debug)]
+pub struct Write(Arc<AtomicUsize>);
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// How this process stands.
 #[derive(Debug)]
@@ -86,16 +101,31 @@ fn reason(last: Option<LeaseError>) -> String {
 impl Claim {
     /// The claim of a process that has no others beside it (`--leader-elect=false`): it has no end.
     pub fn always() -> Self {
-        Self(watch::channel(Standing::Always).1)
+        Self::over(watch::channel(Standing::Always).1)
     }
 
     /// A claim that nobody renews.
     pub fn until(end: Instant) -> Self {
-        Self(watch::channel(Standing::Until { end, since: None }).1)
+        Self::over(watch::channel(Standing::Until { end, since: None }).1)
     }
 
     pub(super) fn new(standing: &watch::Sender<Standing>) -> Self {
-        Self(standing.subscribe())
+        Self::over(standing.subscribe())
+    }
+
+    fn over(standing: watch::Receiver<Standing>) -> Self {
+        Self { standing, writes: Arc::default() }
+    }
+
+    /// To be kept while a write waits for its answer.
+    pub fn write(&self) -> Write {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Write(self.writes.clone())
+    }
+
+    /// How many writes wait for their answers. What becomes of one that is cut off nobody knows.
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// When a write that may take so long has to be over: after that time or with the claim, whichever comes first.
@@ -104,7 +134,7 @@ impl Claim {
     pub fn deadline(&self, longest: Duration) -> Option<Instant> {
         let now = Instant::now();
         let latest = now + longest;
-        match *self.0.borrow() {
+        match *self.standing.borrow() {
             Standing::Always => Some(latest),
             Standing::Until { end, .. } if now < end => Some(latest.min(end)),
             Standing::Until { .. } | Standing::Without { .. } | Standing::Lost(_) => None,
@@ -114,7 +144,7 @@ impl Claim {
     /// The version of the lease with which this claim began, if another copy held the lease before: what that one wrote, it wrote
     /// before this version. None where nobody held it before, or there is no claim.
     pub fn since(&self) -> Option<String> {
-        self.0.borrow().since()
+        self.standing.borrow().since()
     }
 
     /// Whether anything may be written now.
@@ -124,7 +154,7 @@ impl Claim {
 
     /// Returns as soon as this process may not write any more; at once if it may not now.
     pub async fn ended(&self) {
-        let standing = &mut self.0.clone();
+        let standing = &mut self.standing.clone();
         loop {
             let end = match *standing.borrow_and_update() {
                 Standing::Always => None,
@@ -152,7 +182,7 @@ impl Claim {
 
     /// Returns as soon as this process may write; never if it never may.
     pub async fn acquired(&self) {
-        let standing = &mut self.0.clone();
+        let standing = &mut self.standing.clone();
         let holds = |standing: &Standing| matches!(standing, Standing::Until { .. } | Standing::Always);
         if standing.wait_for(holds).await.is_err() {
             pending::<()>().await;
@@ -161,7 +191,7 @@ impl Claim {
 
     /// Returns as soon as the claim is lost, and says why; never for one that was not lost but given back.
     pub async fn lost(&self) -> Loss {
-        let standing = &mut self.0.clone();
+        let standing = &mut self.standing.clone();
         match standing.wait_for(|standing| matches!(standing, Standing::Lost(_))).await.as_deref() {
             Ok(Standing::Lost(loss)) => loss.clone(),
             _ => pending().await,
@@ -170,7 +200,7 @@ impl Claim {
 
     /// What a person has to mend before this process ever may write.
     pub fn refused(&self) -> Option<String> {
-        match &*self.0.borrow() {
+        match &*self.standing.borrow() {
             Standing::Without { refused } => refused.clone(),
             _ => None,
         }

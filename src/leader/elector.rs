@@ -40,11 +40,11 @@ pub struct Options {
 
 /// What becomes of the lease when this process is done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
-    /// It is given back: whoever waits for it need not wait until it expires.
-    GiveBack,
-    /// It is left to expire: what this process has sent may take effect still, and then nobody else may write yet.
-    Leave,
+pub enum AtEnd {
+    /// It is released: whoever waits for it need not wait until it expires.
+    Release,
+    /// It is left to expire: what this process has sent may take effect still, and until then nobody else should write.
+    LetExpire,
 }
 
 /// A candidate for the lease.
@@ -97,10 +97,10 @@ impl Elector {
     }
 
     /// Takes the lease as soon as it can be had and keeps it, until it is lost, or until `done`.
-    pub async fn run(mut self, done: impl Future<Output = Parting>) {
+    pub async fn run(mut self, done: impl Future<Output = AtEnd>) {
         tokio::select! {
             biased;
-            parting = done => self.part(parting).await,
+            at_end = done => self.end(at_end).await,
             loss = self.elect() => {
                 self.metrics.leader(false);
                 self.standing.send_replace(Standing::Lost(loss));
@@ -300,19 +300,19 @@ impl Elector {
         }
     }
 
-    async fn part(&mut self, parting: Parting) {
-        if !self.wrote {
-            return;
-        }
+    async fn end(&mut self, at_end: AtEnd) {
+        let holds = self.claim_end().is_some_and(|end| Instant::now() < end);
         // Before anybody else can have it.
         self.standing.send_replace(Standing::Without { refused: None });
         self.metrics.leader(false);
-        match parting {
-            Parting::GiveBack => self.release().await,
-            Parting::Leave => tracing::warn!(
+        match at_end {
+            AtEnd::LetExpire if holds => tracing::warn!(
                 lease = self.lease,
-                "the lease is not given back, because what was cut off may take effect still: another copy takes over when it expires"
+                "the lease is not given back, because what was cut off may take effect still: another copy takes over \
+                 when it expires"
             ),
+            AtEnd::Release if self.wrote => self.release().await,
+            _ => {}
         }
     }
 

@@ -15,8 +15,8 @@ mod elector;
 mod evaluate;
 
 pub use api::LeaseError;
-pub use claim::{Claim, Loss};
-pub use elector::{Elector, Options, Parting, identity};
+pub use claim::{Claim, Loss, Write};
+pub use elector::{AtEnd, Elector, Options, identity};
 pub use evaluate::{Seen, Step, Timing, evaluate, held, released};
 
 #[cfg(test)]

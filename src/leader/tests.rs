@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fake::{FakeApi, Fate};
-use super::{Claim, Elector, Options, Parting};
+use super::{AtEnd, Claim, Elector, Options};
 use crate::metrics::Metrics;
 
 const DURATION: Duration = Duration::from_secs(15);
@@ -29,7 +29,7 @@ const AT_ONCE: Duration = Duration::from_millis(5);
 struct Candidate {
     claim: Claim,
     metrics: Arc<Metrics>,
-    stop: Option<oneshot::Sender<Parting>>,
+    stop: Option<oneshot::Sender<AtEnd>>,
     running: JoinHandle<()>,
 }
 
@@ -54,7 +54,7 @@ impl Candidate {
 
     fn run(elector: Elector, claim: Claim, metrics: Arc<Metrics>) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(elector.run(async move { stopped.await.unwrap_or(Parting::GiveBack) }));
+        let running = tokio::spawn(elector.run(async move { stopped.await.unwrap_or(AtEnd::Release) }));
         Self { claim, metrics, stop: Some(stop), running }
     }
 
@@ -83,7 +83,7 @@ impl Candidate {
     /// Tells it to leave the lease as it is, and waits until it has ended.
     async fn leave(mut self) {
         let stop = self.stop.take().expect("it runs");
-        stop.send(Parting::Leave).expect("it listens");
+        stop.send(AtEnd::LetExpire).expect("it listens");
         self.running.await.unwrap();
         assert!(!self.claim.holds());
     }

@@ -112,8 +112,8 @@ impl Story {
             }
             Self::HandOver => {
                 world.rotate(OTHER);
-                // In the middle of what it does about it.
-                sleep(Duration::from_millis(3)).await;
+                // While the token is sent.
+                sleep(Duration::from_millis(11)).await;
                 replicas[0].terminate();
             }
         }

@@ -89,6 +89,7 @@ impl World {
             secrets: Vec::new(),
             config_maps: Vec::new(),
             surroundings: Surroundings::default(),
+            stopping: AtomicBool::new(false),
         };
         for name in ["late", "other"] {
             let link = json!({

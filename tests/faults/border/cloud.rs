@@ -82,8 +82,8 @@ impl Way {
         Ok(response)
     }
 
-    /// Whether the server would refuse a token because there is a link, although it has replaced a link of another token before: the API
-    /// may do one or the other, and a refusal means that what was accepted last is in force.
+    /// Whether the server would refuse a token although it has replaced the link of another one before. Taken for granted is that the
+    /// API does one or the other: which, nobody has written down, and the operator takes the refusal to say whose link is there.
     fn contradicts_itself(&self, point: &Point, request: &Request) -> bool {
         point.crossing.kind == Kind::Post
             && point.fault == Fault::Status(409)

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use migrationlink_operator::controller::{
-    Controller, Ended, EndedEarly, Pacer, Pacing, Parts, Store, Surroundings,
-};
+use migrationlink_operator::controller::{Controller, EndedEarly, Pacer, Pacing, Parts, Store, Surroundings};
 use migrationlink_operator::decision::{Origins, SecretAccess, Settings};
 use migrationlink_operator::leader::{self, Elector};
 use migrationlink_operator::metrics::Metrics;
@@ -91,7 +89,7 @@ async fn process(
     world: &World,
     life: &Arc<Life>,
     stopped: impl Future<Output = ()>,
-) -> Result<Ended, EndedEarly> {
+) -> Result<(), EndedEarly> {
     let store = Arc::new(Store::default());
     let pacing =
         Pacing { concurrency: 64, origin_concurrency: 32, api_rate: Rate::OFF, origin_rate: Rate::OFF };
