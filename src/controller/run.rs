@@ -94,14 +94,19 @@ impl Controller {
             EndedEarly::ClaimLost(loss)
         });
         let mut shutdown = pin!(shutdown);
-        let context = tokio::select! {
+        let begun = tokio::select! {
             biased;
-            ended = &mut lost => return Err(ended),
-            () = &mut shutdown => {
+            ended = &mut lost => Err(ended),
+            () = &mut shutdown => Ok(None),
+            begun = self.begin(&mut watching) => begun.map(Some),
+        };
+        let context = match begun {
+            Ok(Some(context)) => context,
+            // Nothing was begun.
+            ended => {
                 release();
-                return Ok(());
+                return ended.map(drop);
             }
-            begun = self.begin(&mut watching) => begun?,
         };
         tokio::select! {
             biased;

@@ -301,17 +301,19 @@ impl Elector {
     }
 
     async fn end(&mut self, at_end: AtEnd) {
-        let holds = self.claim_end().is_some_and(|end| Instant::now() < end);
+        let end = self.claim_end();
+        let over = end.is_some_and(|end| end <= Instant::now());
         // Before anybody else can have it.
         self.standing.send_replace(Standing::Without { refused: None });
         self.metrics.leader(false);
         match at_end {
-            AtEnd::LetExpire if holds => tracing::warn!(
+            AtEnd::LetExpire if end.is_some() && !over => tracing::warn!(
                 lease = self.lease,
                 "the lease is not given back, because what was cut off may take effect still: another copy takes over \
                  when it expires"
             ),
-            AtEnd::Release if self.wrote => self.release().await,
+            // Who finds out only now that its claim has ended may have cut off a write because of that.
+            AtEnd::Release if self.wrote && !over => self.release().await,
             _ => {}
         }
     }

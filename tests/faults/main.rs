@@ -15,6 +15,7 @@
 use std::io::Write as _;
 
 mod border;
+mod ending;
 mod enumeration;
 mod histories;
 mod mutations;

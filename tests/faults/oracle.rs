@@ -81,7 +81,7 @@ pub fn serve(world: &World, life: &Life, request: &Request<Bytes>, kind: Kind) -
     let before = world.link(&name);
     let response = world.api.serve(request);
     if let (true, Some(before), Some(after)) = (response.status().is_success(), before, world.link(&name)) {
-        world.border.wrote_status();
+        world.border.wrote_status(life);
         look_at(world, &before, &after);
     }
     response

@@ -5,7 +5,7 @@ pub mod kubernetes;
 mod name;
 pub mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -110,8 +110,8 @@ pub struct Record {
     pub violations: Vec<String>,
     /// A token was sent where the link of another one was, and accepted.
     replaced: bool,
-    /// A POST has had its effect, and no status was written since.
-    unrecorded: bool,
+    /// The processes whose POST has had its effect, and that have written no status since.
+    unrecorded: BTreeSet<String>,
     /// Who waits for the answer to a POST.
     posting: Option<Arc<Life>>,
 }
@@ -193,7 +193,7 @@ impl Border {
         record.effective += 1;
         record.replaced |= replaces;
         if life.alive() {
-            record.unrecorded = true;
+            record.unrecorded.insert(life.name.clone());
         } else {
             record.orphans += 1;
         }
@@ -209,18 +209,16 @@ impl Border {
         self.lock().record.posting = None;
     }
 
-    /// A status was written.
-    pub fn wrote_status(&self) {
-        self.lock().record.unrecorded = false;
+    /// A process has written a status.
+    pub fn wrote_status(&self, life: &Life) {
+        self.lock().record.unrecorded.remove(&life.name);
     }
 
     /// A process has ended.
-    pub fn ended(&self) {
-        let mut state = self.lock();
-        if std::mem::take(&mut state.record.unrecorded) {
-            state.record.orphans += 1;
-        }
-        state.record.posting = None;
+    pub fn ended(&self, life: &Life) {
+        let record = &mut self.lock().record;
+        record.orphans += usize::from(record.unrecorded.remove(&life.name));
+        record.posting.take_if(|posting| posting.name == life.name);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

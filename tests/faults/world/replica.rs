@@ -40,7 +40,7 @@ impl Replica {
                 lives.send_replace(Some(life.clone()));
                 live(&world, &life, stops.clone()).await;
                 life.end();
-                world.border.ended();
+                world.border.ended(&life);
                 sleep(Duration::from_secs(1)).await;
             }
         });
