@@ -1,4 +1,4 @@
-//! Kills copies at random moments, and starts each anew at once.
+//! Kills copies at random moments, tells some to end instead, and starts each anew at once.
 
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use crate::support::Operator;
 const PATIENCE: Duration = Duration::from_mins(3);
 /// Kills fall within this time from when a copy leads.
 const SPAN: Duration = Duration::from_secs(4);
+
+/// So many times out of a hundred the leader is told to end instead.
+const STOPS: u64 = 30;
 
 #[derive(Clone, Copy)]
 enum Whom {
@@ -53,6 +56,10 @@ impl<'a> Copies<'a> {
             self.moment(chance).await;
             // Another one may have taken over meanwhile, by itself.
             self.look().await;
+            if chance.percent(STOPS) {
+                self.stop(leader).await;
+                continue;
+            }
             let whom = match whom {
                 Whom::Leader => &[leader][..],
                 Whom::Follower => &[1 - leader],
@@ -96,6 +103,18 @@ impl<'a> Copies<'a> {
         sleep(chance.within(CALL + before + after)).await;
     }
 
+    /// Tells one to end (SIGTERM), and starts another one. That explains no POST: all that it had begun is recorded.
+    async fn stop(&mut self, n: usize) {
+        let from = self.pair.now();
+        if self.running[n].stop().await == Some(0) {
+            self.pair.stops.set(self.pair.stops.get() + 1);
+            self.running[n] = self.pair.start().await;
+            self.seen[n] = self.pair.now();
+        } else {
+            self.ended_by_itself(n, from).await;
+        }
+    }
+
     async fn end(&mut self, whom: &[usize]) {
         let from = self.pair.now();
         let [first, second] = &mut self.running;
@@ -126,11 +145,15 @@ impl<'a> Copies<'a> {
                 self.seen[n] = self.pair.now();
                 continue;
             }
-            let log = self.running[n].log();
-            assert!(log.contains("could not be renewed"), "the operator has ended by itself: {log}");
-            self.pair.by_themselves.set(self.pair.by_themselves.get() + 1);
-            self.buried(n, self.seen[n]).await;
+            self.ended_by_itself(n, self.seen[n]).await;
         }
+    }
+
+    async fn ended_by_itself(&mut self, n: usize, from: Duration) {
+        let log = self.running[n].log();
+        assert!(log.contains("could not be renewed"), "the operator has ended by itself: {log}");
+        self.pair.by_themselves.set(self.pair.by_themselves.get() + 1);
+        self.buried(n, from).await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! `kill -9` at random moments: two copies of the real program, links that change all the time, and an exact account of every POST.
+//! `kill -9` at random moments, and SIGTERM, which may cost no POST: two copies of the real program, links that change all the time, and an
+//! exact account of every POST.
 //!
 //! `MIGRATIONLINK_SEED` gives the first round's seed again: the changes and the kills are chosen as they were. How they fall into
 //! each other is up to the machine.
@@ -40,6 +41,8 @@ const QUIET: Duration = Duration::from_secs(5);
 struct Total {
     kills: usize,
     by_themselves: usize,
+    /// Copies that were told to end.
+    stops: usize,
     changes: usize,
     /// Kills that fell between a POST and its record, and how many POSTs of links they hit.
     between: usize,
@@ -58,10 +61,10 @@ async fn killed_copies_lose_nothing_and_repeat_no_more_than_what_they_could_not_
         say(&format!("MIGRATIONLINK_SEED={seed}"));
         let begin = Instant::now();
         let total = round(&control_plane, seed, kills).await;
-        let Total { kills, by_themselves, changes, between, hit, needed, made } = total;
+        let Total { kills, by_themselves, stops, changes, between, hit, needed, made } = total;
         say(&format!(
-            "seed {seed}, {kills} kills and {by_themselves} ends for want of a renewal, {changes} changes; {between} \
-             fell between a POST and its record ({hit} POSTs); {needed} POSTs needed, {made} made; {:.0} s",
+            "seed {seed}, {kills} kills, {stops} copies told to end, {by_themselves} ends for want of a renewal, {changes} \
+             changes; {between} fell between a POST and its record ({hit} POSTs); {needed} POSTs needed, {made} made; {:.0} s",
             begin.elapsed().as_secs_f64()
         ));
         left -= kills;
@@ -108,6 +111,7 @@ async fn round(control_plane: &ControlPlane, seed: u64, kills: usize) -> Total {
         total.hit += hit;
         total.between += between.len();
         total.by_themselves += pair.by_themselves.get();
+        total.stops += pair.stops.get();
         total.kills += deaths.len() - pair.by_themselves.get();
     }
     assert!(faults.is_empty(), "seed {seed}: {faults:#?}");

@@ -57,7 +57,7 @@ pub struct Record {
     pub token: String,
 }
 
-/// The end of a process.
+/// The end of a process that was not told to end.
 #[derive(Clone, Debug)]
 pub struct Death {
     /// It was alive then.

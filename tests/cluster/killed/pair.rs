@@ -28,6 +28,8 @@ pub struct Pair<'a> {
     pub deaths: RefCell<Vec<Death>>,
     /// How many of them nobody wanted: the machine was too busy to renew the lease.
     pub by_themselves: Cell<usize>,
+    /// How often a copy ended because it was told to.
+    pub stops: Cell<usize>,
     /// Whether the last kill is over.
     pub over: Cell<bool>,
 }
@@ -54,6 +56,7 @@ impl<'a> Pair<'a> {
             epoch,
             deaths: RefCell::default(),
             by_themselves: Cell::default(),
+            stops: Cell::default(),
             over: Cell::default(),
         }
     }
