@@ -104,7 +104,13 @@ fn run(config: &Config) -> ExitCode {
     let _ = telemetry::init(config.log_format, config.log_level.clone());
     // One thread: what there is to do is waiting, and a second thread only costs CPU and memory.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(RunError::Runtime).and_then(|runtime| runtime.block_on(operate(config))) {
+    let ended = runtime.map_err(RunError::Runtime).and_then(|runtime| {
+        let ended = runtime.block_on(operate(config));
+        // A name that is being resolved is not waited for.
+        runtime.shutdown_background();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "ends");

@@ -208,7 +208,7 @@ impl Kubernetes {
         // Never closed, so that there is always a place in the end, after a few turns of [`BRISK`] at most.
         let place = self.writing.acquire().await;
         let deadline = self.claim.deadline(DEADLINE).ok_or(KubernetesError::NotTheWriter)?;
-        let _write = self.claim.write();
+        let _write = self.claim.begin_write();
         let mut written = pin!(self.call(operation, right, deadline, call));
         if let Ok(result) = timeout(BRISK, &mut written).await {
             return result;

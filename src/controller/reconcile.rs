@@ -38,7 +38,7 @@ const SLOT_WAIT: Duration = Duration::from_mins(2);
 /// So long an outcome that is not recorded yet keeps the others of the organization from writing to it. An API server that starts
 /// again, or somebody else's edits, take less. A status that can never be written (the resource leaves no room for it, or is changed
 /// many times a second) must not keep an organization from all others for as long as it is there.
-const RECORD_PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const RECORD_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What reconciling works with.
 pub struct Context {
@@ -89,10 +89,9 @@ impl Context {
         }
     }
 
-    /// The links of which a call was answered a short while ago, and that is not recorded.
-    pub(super) fn unrecorded(&self) -> impl Iterator<Item = Key> + use<> {
-        let since = self.now().saturating_sub(RECORD_PATIENCE).unwrap_or(Timestamp::MIN);
-        self.store.unrecorded(since).into_iter()
+    /// The links of which a call was answered within that time, and that is not recorded.
+    pub(super) fn unrecorded(&self, within: Duration) -> Vec<Key> {
+        self.store.unrecorded(self.now().saturating_sub(within).unwrap_or(Timestamp::MIN))
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -181,7 +180,9 @@ impl Pass<'_> {
     async fn run(&mut self) -> Done {
         for _ in 0..MOST_STEPS {
             let Some(known) = self.context.store.get(self.key) else { return Done::Gone };
-            if known.answered.is_none() && self.context.stopping.load(Ordering::Relaxed) {
+            // What was announced is sent: whoever comes next would have to take it for sent.
+            let begun = known.answered.is_some() || known.memory.announced.is_some();
+            if !begun && self.context.stopping.load(Ordering::Relaxed) {
                 return Done::Until(None);
             }
             match self.step(&known).await {

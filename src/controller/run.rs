@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{join_all, ready, select_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout_at};
@@ -17,14 +16,14 @@ use tokio::time::{Instant, interval, timeout_at};
 use super::key::Key;
 use super::kubernetes::KubernetesError;
 use super::queue::Urgency;
-use super::reconcile::{Context, Done, reconcile};
+use super::reconcile::{Context, Done, RECORD_PATIENCE, reconcile};
 use super::{Controller, back_off, instant};
 use crate::api::InputKind;
 use crate::leader::{AtEnd, Elector, Loss};
 
 /// How long what is under way may go on once the operator was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
-/// For how long of it, and how often, an outcome is recorded that could not be recorded before.
+/// For how long from its answer or from then on, and how often, an outcome is tried to be recorded meanwhile.
 const RECORDING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
 /// First and longest wait after the Kubernetes API failed for a link.
 const KUBERNETES_BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
@@ -65,14 +64,14 @@ impl Controller {
         let (release, released) = oneshot::channel();
         let work = self.run_until(shutdown, || {
             // Nobody listens where the claim is lost already.
-            let _ = release.send(AtEnd::Release);
+            let _ = release.send(());
         });
-        let at_end = async { released.await.unwrap_or(AtEnd::LetExpire) };
+        let at_end = async { released.await.map_or(AtEnd::LetExpire, |()| AtEnd::Release) };
         let (ended, ()) = tokio::join!(work, elector.run(at_end));
         ended
     }
 
-    /// `release` is called when nothing that was begun can take effect any more.
+    /// `release` is called when no write waits for its answer, and none is begun any more.
     async fn run_until(
         mut self,
         shutdown: impl Future<Output = ()>,
@@ -124,7 +123,8 @@ impl Controller {
             }
         }
         // Of a read that is cut off nothing comes.
-        let writes = claim.writes();
+        let writes = claim.writes_in_flight();
+        passes.abort_all();
         tell_what_is_lost(&context, writes);
         if writes == 0 {
             release();
@@ -234,16 +234,18 @@ async fn drain(
     passes: &mut JoinSet<()>,
 ) -> Result<(), EndedEarly> {
     let (patience, pause) = RECORDING;
-    let (give_up, mut again) = (Instant::now() + patience, interval(pause));
+    let (begun, mut again) = (Instant::now(), interval(pause));
+    // What has been failing for long is tried once, and then not waited for.
+    let mut within = Duration::MAX;
     loop {
-        let records = Instant::now() < give_up;
-        if passes.is_empty() && !(records && context.unrecorded().next().is_some()) {
+        let waiting = context.unrecorded(within);
+        if passes.is_empty() && waiting.is_empty() {
             return Ok(());
         }
         tokio::select! {
             Some(ended) = passes.join_next() => ended.map_err(|_| EndedEarly::Task("a pass"))?,
-            _ = again.tick(), if records => {
-                for key in context.unrecorded() {
+            _ = again.tick() => {
+                for key in waiting {
                     if passes.len() >= concurrency {
                         break;
                     }
@@ -251,6 +253,7 @@ async fn drain(
                         passes.spawn(pass(context.clone(), key, Urgency::Change));
                     }
                 }
+                within = if begun.elapsed() < patience { RECORD_PATIENCE } else { patience };
             }
         }
     }
@@ -260,12 +263,12 @@ fn tell_what_is_lost(context: &Context, writes: usize) {
     if writes > 0 {
         tracing::warn!(writes, "cut off what was still under way after 10 s");
     }
-    let lost = context.store.unrecorded(Timestamp::MIN);
+    let lost = context.unrecorded(Duration::MAX);
     if !lost.is_empty() {
         let some: Vec<_> = lost.iter().take(NAMED).map(ToString::to_string).collect();
         tracing::warn!(
             links = lost.len(),
-            "what calls were answered could not be recorded, so that they are made again: {}{}",
+            "what calls were answered may not be recorded, and then they are made again: {}{}",
             some.join(", "),
             if lost.len() > NAMED { ", …" } else { "" }
         );

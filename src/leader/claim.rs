@@ -21,11 +21,11 @@ pub struct Claim {
     writes: Arc<AtomicUsize>,
 }
 
-/// A write that was sent and is not answered, for as long as this is kept.
+/// A write whose answer is waited for, for as long as this is kept.
 #[derive(Debug)]
-pub struct Write(Arc<AtomicUsize>);
+pub struct WriteInFlight(Arc<AtomicUsize>);
 
-impl Drop for Write {
+impl Drop for WriteInFlight {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -118,13 +118,13 @@ impl Claim {
     }
 
     /// To be kept while a write waits for its answer.
-    pub fn write(&self) -> Write {
+    pub fn begin_write(&self) -> WriteInFlight {
         self.writes.fetch_add(1, Ordering::Relaxed);
-        Write(self.writes.clone())
+        WriteInFlight(self.writes.clone())
     }
 
     /// How many writes wait for their answers. What becomes of one that is cut off nobody knows.
-    pub fn writes(&self) -> usize {
+    pub fn writes_in_flight(&self) -> usize {
         self.writes.load(Ordering::Relaxed)
     }
 

@@ -309,8 +309,8 @@ impl Elector {
         match at_end {
             AtEnd::LetExpire if end.is_some() && !over => tracing::warn!(
                 lease = self.lease,
-                "the lease is not given back, because what was cut off may take effect still: another copy takes over \
-                 when it expires"
+                "the lease is not given back, because what this copy has sent may take effect still: another one takes \
+                 over when it expires"
             ),
             // Who finds out only now that its claim has ended may have cut off a write because of that.
             AtEnd::Release if self.wrote && !over => self.release().await,

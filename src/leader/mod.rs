@@ -15,7 +15,7 @@ mod elector;
 mod evaluate;
 
 pub use api::LeaseError;
-pub use claim::{Claim, Loss, Write};
+pub use claim::{Claim, Loss, WriteInFlight};
 pub use elector::{AtEnd, Elector, Options, identity};
 pub use evaluate::{Seen, Step, Timing, evaluate, held, released};
 

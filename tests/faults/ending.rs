@@ -80,3 +80,18 @@ fn after_a_write_that_is_not_answered_the_lease_is_left_to_expire() {
     assert!(log.contains("the lease is not given back") && !log.contains("gave the lease back"), "{log}");
     assert!(log.contains("writes=1"), "{log}");
 }
+
+#[test]
+fn what_was_announced_is_sent() {
+    // Else the next copy would take it for sent: what it meets at the API then counts as this link's own.
+    let (took, log) = hand_over(&["patch-status#1/effect/slow".to_owned()]);
+    assert!((4.5..5.5).contains(&took), "{took}");
+    assert!(log.contains("a-1 sends post#1") && log.contains("gave the lease back"), "{log}");
+}
+
+#[test]
+fn an_answer_that_comes_late_is_recorded_as_well() {
+    let (took, log) = hand_over(&["post#1/effect/slow".to_owned(), "patch-status#2/before/500".to_owned()]);
+    assert!((5.0..7.5).contains(&took), "{took}");
+    assert!(log.contains("a-1 sends patch-status#3") && !log.contains("made again"), "{log}");
+}

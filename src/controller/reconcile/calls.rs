@@ -39,7 +39,7 @@ impl Pass<'_> {
             taken if self.read_unread().await? || taken == Taken::Anew => {}
             _ => {
                 let claim = self.context.claim.clone();
-                let _write = claim.write();
+                let _write = claim.begin_write();
                 // The claim is looked at each time that the call goes on, and not only when a timer says so: this process may
                 // have been stopped in between. What is cut off here may have had its effect, and this process ends.
                 let unclaimed = poll_fn(|_| if claim.holds() { Poll::Pending } else { Poll::Ready(()) });

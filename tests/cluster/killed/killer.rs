@@ -106,13 +106,18 @@ impl<'a> Copies<'a> {
     /// Tells one to end (SIGTERM), and starts another one. That explains no POST: all that it had begun is recorded.
     async fn stop(&mut self, n: usize) {
         let from = self.pair.now();
-        if self.running[n].stop().await == Some(0) {
-            self.pair.stops.set(self.pair.stops.get() + 1);
-            self.running[n] = self.pair.start().await;
-            self.seen[n] = self.pair.now();
-        } else {
-            self.ended_by_itself(n, from).await;
+        if self.running[n].stop().await != Some(0) {
+            return self.ended_by_itself(n, from).await;
         }
+        let log = self.running[n].log();
+        assert!(!log.contains("panicked"), "{log}");
+        assert!(
+            !log.contains("cut off") && !log.contains("made again"),
+            "ten seconds were not enough: {log}"
+        );
+        self.pair.stops.set(self.pair.stops.get() + 1);
+        self.running[n] = self.pair.start().await;
+        self.seen[n] = self.pair.now();
     }
 
     async fn end(&mut self, whom: &[usize]) {
