@@ -65,14 +65,8 @@ fn main() -> ExitCode {
 
 fn check(config: &CheckConfig) -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let report = match runtime.map_err(RunError::Runtime) {
-        Ok(runtime) => {
-            let report = runtime.block_on(check::run(config));
-            // A name that is being resolved is not waited for.
-            runtime.shutdown_background();
-            report
-        }
+    let report = match on_one_thread(check::run(config)) {
+        Ok(report) => report,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
@@ -102,21 +96,23 @@ fn run(config: &Config) -> ExitCode {
     // first client is made.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let _ = telemetry::init(config.log_format, config.log_level.clone());
-    // One thread: what there is to do is waiting, and a second thread only costs CPU and memory.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.map_err(RunError::Runtime).and_then(|runtime| {
-        let ended = runtime.block_on(operate(config));
-        // A name that is being resolved is not waited for.
-        runtime.shutdown_background();
-        ended
-    });
-    match ended {
+    match on_one_thread(operate(config)).and_then(|ended| ended) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "ends");
             ExitCode::FAILURE
         }
     }
+}
+
+/// One thread: what there is to do is waiting, and a second thread only costs CPU and memory.
+fn on_one_thread<T>(future: impl Future<Output = T>) -> Result<T, RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(RunError::Runtime)?;
+    let ended = runtime.block_on(future);
+    // A name that is being resolved is not waited for.
+    runtime.shutdown_background();
+    Ok(ended)
 }
 
 async fn operate(config: &Config) -> Result<(), RunError> {

@@ -169,23 +169,26 @@ impl State {
             self.rounds(urgency).now = place.round;
         }
         self.taken = Some(now);
-        let entry = self.entries.entry(key.clone()).or_default();
-        let urgency = entry.place.take().map_or(Urgency::Routine, |(urgency, _)| urgency);
-        entry.running = true;
-        self.in_flight += 1;
+        let urgency = self.begin(&key).map_or(Urgency::Routine, |(urgency, _)| urgency);
         Some((key, urgency))
     }
 
     fn take_out_of_turn(&mut self, key: &Key) -> bool {
-        let entry = self.entries.entry(key.clone()).or_default();
-        if std::mem::replace(&mut entry.running, true) {
+        if self.entries.get(key).is_some_and(|entry| entry.running) {
             return false;
         }
-        if let Some((urgency, place)) = entry.place.take() {
+        if let Some((urgency, place)) = self.begin(key) {
             self.leave(urgency, place);
         }
-        self.in_flight += 1;
         true
+    }
+
+    /// From now on it is being worked on. Returns where it stood.
+    fn begin(&mut self, key: &Key) -> Option<(Urgency, Place)> {
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.running = true;
+        self.in_flight += 1;
+        entry.place.take()
     }
 
     fn done(&mut self, key: &Key, next: Option<Instant>, now: Instant) {

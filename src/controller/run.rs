@@ -124,7 +124,6 @@ impl Controller {
         }
         // Of a read that is cut off nothing comes.
         let writes = claim.writes_in_flight();
-        passes.abort_all();
         tell_what_is_lost(&context, writes);
         if writes == 0 {
             release();

@@ -110,14 +110,12 @@ impl<'a> Copies<'a> {
             return self.ended_by_itself(n, from).await;
         }
         let log = self.running[n].log();
-        assert!(!log.contains("panicked"), "{log}");
         assert!(
             !log.contains("cut off") && !log.contains("made again"),
             "ten seconds were not enough: {log}"
         );
         self.pair.stops.set(self.pair.stops.get() + 1);
-        self.running[n] = self.pair.start().await;
-        self.seen[n] = self.pair.now();
+        self.begin_anew(n).await;
     }
 
     async fn end(&mut self, whom: &[usize]) {
@@ -137,6 +135,11 @@ impl<'a> Copies<'a> {
     async fn buried(&mut self, n: usize, from: Duration) {
         let until = self.pair.now();
         self.pair.deaths.borrow_mut().push(Death { from, until, led: leads(&self.running[n]) });
+        self.begin_anew(n).await;
+    }
+
+    /// Starts another one in the place of one that has ended, and not by a panic.
+    async fn begin_anew(&mut self, n: usize) {
         let log = self.running[n].log();
         assert!(!log.contains("panicked"), "{log}");
         self.running[n] = self.pair.start().await;
